@@ -1,8 +1,8 @@
 """Finds triggers in the outbox for devices that ask. A backlog may be long, so one search runs at a time.
 
-A correlation id is a hash: it does not tell where its trigger is. Ids that were read once are kept in a sieve of fixed
-size, so a question about an unknown id costs only reading what was stored since the last search. The first search after
-a start reads everything; those that arrive meanwhile wait for it and share its result.
+A correlation id is a hash: it does not tell where its trigger is. Ids that were read once are kept in a Bloom filter of
+fixed size, so a question about an unknown id costs only reading what was stored since the last search. The first search
+after a start reads everything; those that arrive meanwhile wait for it and share its result.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
+from edgeagent.agent.bloom_filter import ROOMY, BloomFilter, is_correlation_id
 from edgeagent.agent.notes import correlation_of
-from edgeagent.agent.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, LIMITED, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk
@@ -32,15 +32,16 @@ T = TypeVar("T")
 class TriggerLookup:
     """Searches the logs in `BUFFERED_LOGS` beside the outbox's work.
 
-    Owns the sieve of the ids that were read. Promises to find a trigger that waits there. Must never change a log.
+    Owns the Bloom filter of the ids that were read. Promises to find a trigger that waits there. Must never change a
+    log.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._one_at_a_time = asyncio.Lock()
-        self._sieve: Sieve | None = None
-        self._pending = 0  # how many triggers were waiting when the sieve was filled
-        self._next_seqs: dict[str, int] = {}  # for each log: every lower seq is in the sieve
+        self._seen: BloomFilter | None = None
+        self._pending = 0  # how many triggers were waiting when the filter was filled
+        self._next_seqs: dict[str, int] = {}  # for each log: every lower seq is in the filter
         self._places: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     async def trigger(self, correlation_id: str) -> Leased | None:
@@ -91,16 +92,16 @@ class TriggerLookup:
                     return None
         return None
 
-    async def _filled(self) -> Sieve:
-        """The sieve, once it holds the ids of everything stored until now."""
-        sieve = self._sieve
-        if sieve is None or sieve.count > max(ROOMY, 2 * self._pending):  # most of these triggers are gone
-            sieve, self._sieve, self._next_seqs = Sieve(), None, {}
+    async def _filled(self) -> BloomFilter:
+        """The filter, once it holds the ids of everything stored until now."""
+        seen = self._seen
+        if seen is None or seen.count > max(ROOMY, 2 * self._pending):  # most of these triggers are gone
+            seen, self._seen, self._next_seqs = BloomFilter(), None, {}
         for log in BUFFERED_LOGS:
             async for part in walk(self._outbox, log, self._next_seqs.get(log, 0)):
                 for leased in part:
-                    sieve.add(correlation_of(leased))
+                    seen.add(correlation_of(leased))
                 self._next_seqs[log] = part[-1].seq + 1 if part else self._next_seqs.get(log, 0)
-        if self._sieve is None:
-            self._sieve, self._pending = sieve, sieve.count
-        return sieve
+        if self._seen is None:
+            self._seen, self._pending = seen, seen.count
+        return seen

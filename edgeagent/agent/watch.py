@@ -17,7 +17,7 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.prepared import Prepared
 from edgeagent.agent.recent_changes import Change, RecentChanges
 from edgeagent.agent.traces import UNSAMPLED, Traces
-from edgeagent.ports.watch import StreamQuery, Tidings
+from edgeagent.ports.watch import StreamQuery, StreamUpdate
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.trigger import correlation_id
 from edgeagent.wire.lifecycle import Life
@@ -191,21 +191,21 @@ class Subscriber:
         self._at = query.after if query.after is not None else watch.changes.newest
         self._told_stats = -1
 
-    def take(self) -> Sequence[Tidings]:
+    def take(self) -> Sequence[StreamUpdate]:
         """What is to be told now; see `WatchPlace`."""
         changes = self._watch.changes
-        news: list[Tidings] = []
+        news: list[StreamUpdate] = []
         if changes.lacks(self._at):
             gap = msgspec.json.encode({"after": self._at, "resumed": changes.before_oldest})
             self._at = changes.before_oldest
-            news.append(Tidings("gap", self._at, gap))
+            news.append(StreamUpdate("gap", self._at, gap))
         told = changes.after(self._at, self._source, _TAKE_BYTES)
-        news += [Tidings("trigger", number, data) for number, data in told.changes]
+        news += [StreamUpdate("trigger", number, data) for number, data in told.changes]
         self._at = told.up_to
         number, stats = self._watch.stats()
         if number != self._told_stats:
             self._told_stats = number
-            news.append(Tidings("stats", self._at, stats))
+            news.append(StreamUpdate("stats", self._at, stats))
         return news
 
     def close(self) -> None:

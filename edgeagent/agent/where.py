@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
+from edgeagent.agent.bloom_filter import is_correlation_id
 from edgeagent.agent.course import course_of
 from edgeagent.agent.facts import Flight, OpenWindow, RateWait, RuleFacts, Surroundings, TriggerFacts
 from edgeagent.agent.notes import correlation_of
-from edgeagent.agent.sieve import is_correlation_id
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import NotFound
 from edgeagent.ledger.followed import By, Followed

@@ -12,7 +12,7 @@ from edgeagent.errors import MessageError
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, retry_after
 from edgeagent.httpapi.request import Request
-from edgeagent.ports.watch import StreamQuery, Tidings, WatchPlace, WatchPort
+from edgeagent.ports.watch import StreamQuery, StreamUpdate, WatchPlace, WatchPort
 
 # Over all listeners: each costs a connection, and what its client does not read at once.
 MAX_STREAMS: Final = 16
@@ -89,5 +89,5 @@ class EventStream:
         self._left(self)
 
 
-def _text(news: Tidings) -> bytes:
+def _text(news: StreamUpdate) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (news.number, news.kind.encode(), news.data)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 
-class Tidings(NamedTuple):
+class StreamUpdate(NamedTuple):
     """One thing to tell. `kind`: `trigger`, `stats` or `gap`. `data`: JSON in one line.
 
     `number`: of the latest change of a trigger that is told with it, from which a later subscription can go on.
@@ -29,7 +29,7 @@ class StreamQuery(msgspec.Struct, frozen=True):
 class WatchPlace(Protocol):
     """The place of one subscriber. Nothing is kept for it: what it does not take in time is told as a gap."""
 
-    def take(self) -> Sequence[Tidings]:
+    def take(self) -> Sequence[StreamUpdate]:
         """What is to be told now, about 64 KiB at most; empty when that is all for now."""
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ BESIDE_THEIR_DRIVERS = {
         *(
             "ahead",
             "announcement",
+            "bloom_filter",
             "canary",
             "days",
             "event_time",
@@ -39,7 +40,6 @@ BESIDE_THEIR_DRIVERS = {
             "route",
             "seen_devices",
             "series",
-            "sieve",
             "successors",
             "traces",
             "trigger_spans",

@@ -37,7 +37,7 @@ from edgeagent.ports.operator import (
 )
 from edgeagent.ports.report import ReportQuery
 from edgeagent.ports.verification import Overview, VerifiedPart
-from edgeagent.ports.watch import DeviceSeen, StreamQuery, Tidings
+from edgeagent.ports.watch import DeviceSeen, StreamQuery, StreamUpdate
 from edgeagent.ports.where import Courses
 from edgeagent.wire.messages import Report, State
 from tests.waiting import until_told
@@ -219,7 +219,7 @@ class FakeWatch:
         self.queries: list[StreamQuery] = []
         self.changed = asyncio.Event()
 
-    def tell(self, *news: Tidings) -> None:
+    def tell(self, *news: StreamUpdate) -> None:
         """Have news for everybody."""
         for one in self.subscriptions:
             one.news += news
@@ -258,12 +258,12 @@ class FakeWatchPlace:
     """What is told to one subscriber; `taken` counts how often it took something."""
 
     def __init__(self, wake: Callable[[], None], left: Callable[[FakeWatchPlace], None]) -> None:
-        self.news: list[Tidings] = []
+        self.news: list[StreamUpdate] = []
         self.taken = 0
         self.wake = wake
         self._left = left
 
-    def take(self) -> Sequence[Tidings]:
+    def take(self) -> Sequence[StreamUpdate]:
         """The next of what was told."""
         if not self.news:
             return []

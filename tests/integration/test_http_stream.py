@@ -6,7 +6,7 @@ import pytest
 
 from edgeagent.httpapi.stream import MAX_STREAMS
 from edgeagent.httpapi.timeouts import Timeouts
-from edgeagent.ports.watch import StreamQuery, Tidings
+from edgeagent.ports.watch import StreamQuery, StreamUpdate
 from tests.fakes.http_agent import Agent, Wire, get, serving
 from tests.waiting import turns, until
 
@@ -25,14 +25,14 @@ async def opened(agent: Agent, target: str = "/v1/stream", extra: bytes = b"") -
     return wire
 
 
-def news(number: int, size: int = 0) -> Tidings:
-    return Tidings("trigger", number, json.dumps({"state": "published", "message": "x" * size}).encode())
+def news(number: int, size: int = 0) -> StreamUpdate:
+    return StreamUpdate("trigger", number, json.dumps({"state": "published", "message": "x" * size}).encode())
 
 
 async def test_news_comes_as_server_sent_events(agent: Agent) -> None:
     wire = await opened(agent, "/v1/stream?source=boiler%201", b"Last-Event-ID: 41\r\n")
     assert agent.watch.queries == [StreamQuery("boiler 1", 41)]
-    agent.watch.tell(Tidings("trigger", 42, b'{"a":1}'), Tidings("stats", 42, b"{}"))
+    agent.watch.tell(StreamUpdate("trigger", 42, b'{"a":1}'), StreamUpdate("stats", 42, b"{}"))
     assert await wire.reader.readuntil(b"\n\n") == b'id: 42\nevent: trigger\ndata: {"a":1}\n\n'
     assert await wire.reader.readuntil(b"\n\n") == b"id: 42\nevent: stats\ndata: {}\n\n"
 
@@ -115,7 +115,7 @@ async def test_a_subscriber_who_leaves_is_forgotten(agent: Agent, how: str) -> N
 async def test_what_a_subscriber_sends_after_his_request_is_not_read_as_another(agent: Agent) -> None:
     wire = await opened(agent)
     await wire.send(get("/healthz") * 3)
-    agent.watch.tell(Tidings("stats", 1, b"{}"))
+    agent.watch.tell(StreamUpdate("stats", 1, b"{}"))
     assert await wire.reader.readuntil(b"\n\n") == b"id: 1\nevent: stats\ndata: {}\n\n"
 
 

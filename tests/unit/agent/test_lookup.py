@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.agent.bloom_filter import ROOMY, BloomFilter
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notes import correlation_of
-from edgeagent.agent.sieve import ROOMY, Sieve
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, SETTLED, Leased
 from edgeagent.outbox.store import Store
@@ -90,10 +90,10 @@ async def test_each_trigger_is_found_where_it_is_and_again_without_a_search(
 
 
 def test_a_sieve_never_forgets_and_is_rarely_wrong() -> None:
-    sieve = Sieve()
+    bloom_filter = BloomFilter()
     seen = [name(number) for number in range(20_000)]
     for one in seen:
-        sieve.add(one)
-    assert all(one in sieve for one in seen)
-    assert sieve.count == len(seen) < ROOMY
-    assert sum(name(number) in sieve for number in range(20_000, 40_000)) < 10
+        bloom_filter.add(one)
+    assert all(one in bloom_filter for one in seen)
+    assert bloom_filter.count == len(seen) < ROOMY
+    assert sum(name(number) in bloom_filter for number in range(20_000, 40_000)) < 10

@@ -13,7 +13,7 @@ from edgeagent.agent.prepared import Prepared
 from edgeagent.agent.recent_changes import MAX_CHANGES
 from edgeagent.agent.watch import Subscriber, Watch
 from edgeagent.events.event import Record
-from edgeagent.ports.watch import StreamQuery, Tidings
+from edgeagent.ports.watch import StreamQuery, StreamUpdate
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.trigger import correlation_id
@@ -45,9 +45,9 @@ class Scene:
         """Somebody who watches."""
         return self.watch.subscribe(StreamQuery(source, after), self.woken.set)
 
-    async def news(self, subscriber: Subscriber) -> list[Tidings]:
+    async def news(self, subscriber: Subscriber) -> list[StreamUpdate]:
         """Wait until there is something to take, and take it."""
-        taken: list[Tidings] = []
+        taken: list[StreamUpdate] = []
 
         def some() -> bool:
             taken.extend(subscriber.take())
@@ -57,11 +57,11 @@ class Scene:
         return taken
 
 
-def kinds(news: list[Tidings]) -> list[str]:
+def kinds(news: list[StreamUpdate]) -> list[str]:
     return [one.kind for one in news]
 
 
-def states(news: list[Tidings]) -> list[str]:
+def states(news: list[StreamUpdate]) -> list[str]:
     return [json.loads(one.data)["state"] for one in news if one.kind == "trigger"]
 
 

@@ -21,7 +21,7 @@ def is_correlation_id(text: str) -> bool:
     return _CORRELATION_ID.fullmatch(text) is not None
 
 
-class Sieve:
+class BloomFilter:
     """A set of correlation ids in 1 MiB. `count`: how often an id was added.
 
     Promises that every id which was added is in it. An id that was not added may be in it too, so a hit must always be
