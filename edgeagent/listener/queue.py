@@ -87,11 +87,6 @@ class Queue:
                 return message
         return None
 
-    def put_back(self, message: Parcel) -> None:
-        """Put one in front again that was taken and could not be sent."""
-        self._messages.appendleft(message)
-        self._account(message, 1)
-
     def discard(self, is_unwanted: Callable[[Parcel], bool]) -> int:
         """Drop these; returns how many they were."""
         unwanted = [index for index, message in enumerate(self._messages) if is_unwanted(message)]
