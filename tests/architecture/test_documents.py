@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ROOT
+from tests.architecture.source import ROOT, modules
 
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
@@ -26,7 +26,6 @@ PAGES = [
 GUIDES = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
-_CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`[^`\n]*`")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -34,7 +33,9 @@ _PATH = re.compile(
     r"`((?:\.ci|\.github|benchmarks|deploy|docs|edgeagent|requirements|systemd|tests)/[\w./-]*)(?:::(\w+))?`"
 )
 _MODULE = re.compile(r"`((?:\w+/)?\w+\.py)`")
-_TARGET = re.compile(r"`?\bmake ([a-z]+)\b`")
+_TARGET = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
+# What looks like a name of the code, with an underscore or a capital letter in it.
+_NAME = re.compile(r"`([a-z]*[A-Z_]\w*)`")
 
 
 @cache
@@ -101,7 +102,7 @@ def test_decisions_are_numbered_without_a_gap_and_have_one_form() -> None:
 
 
 def test_what_the_guides_name_is_there() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     lost = []
     for guide in GUIDES:
         text = guide.read_text("utf-8")
@@ -111,6 +112,39 @@ def test_what_the_guides_name_is_there() -> None:
                 lost.append(f"{guide.name}: {path}{'::' if test else ''}{test}")
         lost += [f"{guide.name}: make {name}" for name in _TARGET.findall(text) if name not in targets]
     assert lost == []
+
+
+def test_a_name_that_the_guides_give_is_one_of_the_code() -> None:
+    # Marks of tests are in pyproject.toml; the page in the browser has names of its own.
+    others = [ROOT / "pyproject.toml", *(ROOT / "edgeagent" / "httpapi" / "page").glob("*.js")]
+    texts = [path.read_text("utf-8") for path in others]
+    texts += [f"{module.path.stem}\n{module.text}" for module in modules("edgeagent", "tests")]
+
+    def known(name: str) -> bool:
+        word = re.compile(rf"\b{name}\b")
+        return any(name in text and word.search(text) for text in texts)
+
+    named = {name: guide.name for guide in GUIDES for name in _NAME.findall(text_of(guide))}
+    assert [f"{guide}: {name}" for name, guide in named.items() if not known(name)] == []
+
+
+def test_a_scene_is_in_its_module_and_has_what_is_said_of_it() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n| scene |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert rows, "CONTRIBUTING.md has no table of scenes"
+    everywhere = set().union(*(_defined(file) for file in (ROOT / "tests").rglob("conftest.py")))
+    lost = []
+    for row in rows:  # `module`: `Name`, `name`; fixtures `name`. Or modules alone.
+        fakes = re.findall(r"`(\w+)`:", row) or re.findall(r"`(\w+)`", row)
+        files = [ROOT / "tests" / "fakes" / f"{name}.py" for name in fakes]
+        lost += [file.relative_to(ROOT).as_posix() for file in files if not file.exists()]
+        known = everywhere.union(fakes, *(_defined(file) for file in files if file.exists()))
+        lost += [f"{row}: {name}" for name in re.findall(r"`(\w+)`", row) if name not in known]
+    assert lost == []
+
+
+def _defined(file: Path) -> set[str]:
+    return set(re.findall(r"^ *(?:async )?(?:class|def) (\w+)", file.read_text("utf-8"), re.MULTILINE))
 
 
 def test_the_modules_that_the_architecture_names_are_there() -> None:
