@@ -21,7 +21,7 @@ export PATH := $(PATH):/usr/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
 	$(BIN)/python -m edgeagent demo
@@ -60,7 +60,8 @@ LOCK = $(BIN)/uv pip compile --quiet --no-config --no-header --universal --pytho
 lock: $(VENV)/.dev ## resolve all dependencies and write them to requirements/, with hashes
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
-	$(LOCK) --extra amqp --extra artifacts --extra dispatch --extra otel --extra proxy --extra pubsub --extra s3 --extra webhook --extra websocket --extra yaml \
+	$(LOCK) --extra amqp --extra artifacts --extra azure --extra dispatch --extra otel --extra proxy --extra pubsub \
+		--extra s3 --extra webhook --extra websocket --extra yaml \
 		--constraints requirements/dev.txt --output-file requirements/run.txt
 
 # A copy of the pages and of what they link to, so that links of the source tree are links of the site.

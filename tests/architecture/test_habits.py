@@ -18,12 +18,9 @@ from tests.architecture.source import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 PROJECT: dict[str, Any] = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-# Each lock, with the extras that it holds.
-LOCKS = {
-    "dev": ("azure", "demo", "dev", "proxy", "top", "websocket", "yaml"),
-    "demo": ("demo",),
-    "run": ("proxy", "websocket", "yaml"),
-}
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+# Each lock, with the extras that it holds. Who develops needs all of them.
+LOCKS = {"dev": set(EXTRAS), "demo": {"demo"}, "run": set(EXTRAS) - {"demo", "dev", "top"}}
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
@@ -44,10 +41,9 @@ def locked(name: str) -> dict[str, Requirement]:
     return found
 
 
-def declared(extras: tuple[str, ...]) -> list[Requirement]:
+def declared(extras: set[str]) -> list[Requirement]:
     """What pyproject.toml asks for at run time and for these extras."""
-    groups: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-    texts = [*PROJECT["project"]["dependencies"], *(text for extra in extras for text in groups[extra])]
+    texts = [*PROJECT["project"]["dependencies"], *(text for extra in sorted(extras) for text in EXTRAS[extra])]
     return [each for each in map(Requirement, texts) if each.name != PROJECT["project"]["name"]]
 
 
@@ -59,6 +55,18 @@ def test_what_is_declared_is_locked_in_a_version_that_fits(name: str) -> None:
         assert there is not None, f"requirements/{name}.txt lacks {wanted.name}: make lock"
         version = str(there.specifier).removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), f"{there} is not {wanted}: make lock"
+
+
+def test_make_lock_locks_the_extras_that_each_is_for() -> None:
+    recipe = MAKEFILE.partition("\nlock:")[2].split("\n\n", 1)[0].replace("\\\n", " ")
+    made = {
+        name: set(re.findall(r"--extra (\S+)", line))
+        for line in recipe.splitlines()
+        for name in re.findall(r"--output-file requirements/(\w+)\.txt", line)
+    }
+    (itself,) = [each.extras for each in map(Requirement, EXTRAS["dev"]) if each.name == PROJECT["project"]["name"]]
+    made["dev"] |= itself
+    assert made == LOCKS
 
 
 @pytest.mark.parametrize("name", ["demo", "run"])
