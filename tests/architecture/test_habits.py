@@ -103,6 +103,12 @@ def test_the_version_stands_in_one_place() -> None:
     assert others == [], f"images of another version than {edgeagent.__version__}"
 
 
+def test_the_newest_notes_have_no_number_or_that_of_this_version_with_its_date() -> None:
+    newest = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[0]
+    released = rf"\[{re.escape(edgeagent.__version__)}\] - \d{{4}}-\d\d-\d\d"
+    assert newest == "[Unreleased]" or re.fullmatch(released, newest), newest
+
+
 def test_there_is_no_promise_of_types_without_a_public_api() -> None:
     assert not (ROOT / "edgeagent" / "py.typed").exists()
     assert not [each for each in PROJECT["project"]["classifiers"] if each.startswith("Typing ::")]
