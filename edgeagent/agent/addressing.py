@@ -68,19 +68,19 @@ class Addressing:
         """
         record, response_topic = leased.record, self.response_topic
         return Publication(
-            token,
-            self.route.topic,
-            render(rule, record, correlation, attempt, response_topic, age_s),
-            qos,
-            False,  # not retained; positional arguments, because keywords take longer
-            _JSON,
-            correlation.encode(),
-            response_topic,
-            int(left_s) or 1,
-            _properties(record.agent, rule.name, record.source),
-            self._trace(record, correlation),
-            attempt,
-            record.source if rule.strict else "",
+            token=token,
+            topic=self.route.topic,
+            payload=render(rule, record, correlation, attempt, response_topic, age_s),
+            qos=qos,
+            retain=False,
+            content_type=_JSON,
+            correlation_data=correlation.encode(),
+            response_topic=response_topic,
+            expiry_s=int(left_s) or 1,
+            user_properties=_properties(record.agent, rule.name, record.source),
+            traceparent=self._trace(record, correlation),
+            attempt=attempt,
+            ordering_key=record.source if rule.strict else "",
         )
 
 

@@ -33,7 +33,8 @@ _HELD_RETRY_S = 1.0
 # One group commit's worth: enough to fill a sync, little enough to answer soon.
 _BATCH_MESSAGES = 128
 _BATCH_BYTES = 1 << 20
-# Under load, which is when the last commit had so many, a commit waits for what so many turns of the loop bring.
+# Under load, which is when the last commit had so many, a commit waits for what so many turns of the loop bring, as in
+# `agent.local` (`benchmarks path`).
 _LOADED_MESSAGES = 8
 _PATIENT_TURNS = 4
 # So many messages of one device wait: then it is not read until half of them are taken, and others have their turns.
