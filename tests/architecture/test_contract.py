@@ -5,6 +5,7 @@ What the tests below compare with is imported here, and nowhere else in this fil
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 import tomli
 
 from edgeagent import errors
-from edgeagent.__main__ import COMMANDS
+from edgeagent.__main__ import COMMANDS, parser
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
@@ -132,6 +133,17 @@ def topic_texts() -> dict[str, str]:
     return found
 
 
+def subcommands(command: argparse.ArgumentParser) -> list[dict[str, argparse.ArgumentParser]]:
+    """What a command is followed by, by name, if it is followed by one of several."""
+    return [dict(each.choices) for each in command._actions if isinstance(each, argparse._SubParsersAction)]
+
+
+def options_of(command: argparse.ArgumentParser) -> set[str]:
+    """The long options of a command, and of the commands below it."""
+    found = {option for action in command._actions for option in action.option_strings if option.startswith("--")}
+    return found.union(*(options_of(each) for below in subcommands(command) for each in below.values()))
+
+
 def error_classes(cls: type[errors.EdgeAgentError] = errors.EdgeAgentError) -> Iterator[type[errors.EdgeAgentError]]:
     """The tree of errors below a class, the class included."""
     yield cls
@@ -212,6 +224,15 @@ def test_section_9_has_every_call_of_the_operators_with_its_method() -> None:
         assert f"`{call.method} {call.path}`" in built(9)
 
 
+def test_section_9_marks_the_calls_that_tcp_offers_too() -> None:
+    for call in CALLS:
+        [row] = [
+            line for line in built(9).splitlines() if line.startswith("| `") and f"`{call.method} {call.path}`" in line
+        ]
+        if call.on_tcp or call.for_page:
+            assert "over TCP too" in row, row
+
+
 def test_every_route_that_is_named_exists() -> None:
     text = built(2) + built(7) + built(9)
     named = {path.partition("{")[0] for path in re.findall(r"`(?:GET|POST) (/[^`]*)`", text)}
@@ -220,6 +241,16 @@ def test_every_route_that_is_named_exists() -> None:
 
 def test_section_9_has_every_command_and_no_other() -> None:
     assert sorted(re.findall(r"^\| `edgeagent ([a-z]+)", built(9), re.MULTILINE)) == sorted(COMMANDS)
+
+
+def test_section_9_has_every_option_of_each_command() -> None:
+    rows = dict(re.findall(r"^\| `edgeagent ([a-z]+)[^|]*\| (.+) \|$", built(9), re.MULTILINE))
+    below = " ".join(line for line in built(9).splitlines() if not line.startswith("|"))
+    common = {option for option in ("--config", "--json") if f"`{option}" in below} | {"--help"}
+    [commands] = subcommands(parser())
+    for name, command in commands.items():
+        for option in options_of(command) - common:
+            assert re.search(rf"`{option}\b", rows[name]), f"the row of `edgeagent {name}` does not name {option}"
 
 
 def test_section_9_has_every_exit_code_of_an_error() -> None:
