@@ -34,6 +34,10 @@ _PATH = re.compile(
 )
 _MODULE = re.compile(r"`((?:\w+/)?\w+\.py)`")
 _TARGET = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
+# A hook that is called when something happens in another part.
+_CONNECTED = re.compile(
+    r"^ +\w+(?:\.notices)?\.(?:listen|observe|accompany)\(|^ +(?!self\.)\w+\.on_change = ", re.MULTILINE
+)
 # What looks like a name of the code, with an underscore or a capital letter in it.
 _NAME = re.compile(r"`([a-z]*[A-Z_]\w*)`")
 
@@ -152,3 +156,17 @@ def test_the_modules_that_the_architecture_names_are_there() -> None:
     named = _MODULE.findall((DOCS / "architecture.md").read_text("utf-8"))
     lost = [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
     assert lost == []
+
+
+def test_every_module_of_the_agent_is_named() -> None:
+    named = set(_MODULE.findall((DOCS / "architecture.md").read_text("utf-8")))
+    agent = [module.path.name for module in modules("edgeagent/agent") if module.path.name != "__init__.py"]
+    assert [name for name in agent if not named & {name, f"agent/{name}"}] == []
+
+
+def test_parts_of_the_agent_are_connected_where_the_architecture_says() -> None:
+    paragraphs = (DOCS / "architecture.md").read_text("utf-8").split("\n\n")
+    [said] = [paragraph for paragraph in paragraphs if "Callbacks from one part" in paragraph]
+    places = {name.rpartition("/")[2] for name in _MODULE.findall(said)}
+    connecting = {module.path.name for module in modules("edgeagent/agent") if _CONNECTED.search(module.text)}
+    assert {name for name in connecting - places if not name.endswith("_parts.py")} == set()

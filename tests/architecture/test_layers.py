@@ -1,13 +1,15 @@
 """Imports point down only.
 
-cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks,
-pubsub, artifacts, fetch, tracing → links →
+cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, amqp, pubsub, httpapi, listener, host, argo, webhooks,
+artifacts, fetch, tracing → links →
 config, storage → ports → rules → workflows → events, wire → lang, common → errors
 """
 
 from __future__ import annotations
 
-from tests.architecture.source import modules
+import re
+
+from tests.architecture.source import ROOT, modules
 
 # From the top down. Packages in one row never import each other.
 ROWS = (
@@ -58,3 +60,13 @@ def test_imports_point_down() -> None:
                 f"{module.file}:{use.line}: {here} imports {use.name}, which is not below it; "
                 "move the shared part down, or hand it over where both meet (cli, agent, dispatcher)"
             )
+
+
+def test_the_architecture_shows_these_rows() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    drawing = text.partition("```\n")[2].partition("```")[0]
+    rows = [
+        {name for line in row.splitlines() for name in re.split(r" {9,}", line.strip())[0].split()}
+        for row in re.split(r"^ +│$", drawing, flags=re.MULTILINE)
+    ]
+    assert rows == [set(row) for row in ROWS if row != ("__main__",)]
