@@ -1,3 +1,3 @@
-"""The MQTT links: engines behind the one interface of `ports.link`. Only this package knows packets."""
+"""The MQTT links: engines behind the one interface of `ports.link`. Only this package and `listener` know packets."""
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""A database file (SQLite) that may be lost, and when it commits: for the ledger and the MQTT listener."""
+"""A database file (SQLite) that may be lost, and when it commits: for the ledger, the MQTT listener and uploads."""
 
 from __future__ import annotations
