@@ -251,7 +251,7 @@ def project_files() -> Iterator[Path]:
         inner[:] = [
             name for name in inner if name not in NOT_OURS and not name.endswith(("_cache", ".egg-info", ".hypothesis"))
         ]
-        yield from (Path(directory, name) for name in names)
+        yield from (Path(directory, name) for name in names if name not in NOT_OURS)
 
 
 def project_lines() -> Iterator[tuple[str, int, str]]:
