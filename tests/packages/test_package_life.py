@@ -159,3 +159,24 @@ async def test_a_purge_keeps_state_that_cannot_be_read_and_what_came_after_the_r
     machine.done("dpkg", "--install", *machine.copy(agent))
     machine.done("sh", "-c", f"rm -r /{STATE}/outbox && touch /{STATE}/outbox")
     assert "is kept" in machine.done("dpkg", "--purge", "edgeagent")
+
+
+async def test_a_purge_that_kept_the_state_does_not_open_the_way_back(
+    machine: Chroot, packages: Packages, previous: Packages, free_port: int
+) -> None:
+    older = machine.copy(previous.build("bookworm", NATIVE).agent)
+    newer = machine.copy(packages.build("bookworm", NATIVE).agent)
+    machine.done("dpkg", "--install", *newer)
+    async with Gateway(machine, f"mqtt://127.0.0.1:{free_port}") as gateway:
+        gateway.emit()
+    assert "is kept" in machine.done("dpkg", "--purge", "edgeagent")
+    refused = machine.run("dpkg", "--install", *older)
+    assert refused.returncode != 0
+    assert f"to {PREVIOUS} is refused, and nothing was changed" in refused.stdout
+    assert "To go back all the same, install " in refused.stdout
+    machine.done("dpkg", "--install", *newer)
+    assert len(Gateway(machine, f"mqtt://127.0.0.1:{free_port}").waiting()) == 1
+    assert not (machine.root / STATE / ".kept-by").exists()
+    machine.done("dpkg", "--purge", "edgeagent")
+    machine.done("rm", "-r", f"/{STATE}")
+    machine.done("dpkg", "--install", *older)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from packages.suites import ROOT
 from tests.fakes.booted import Booted
 from tests.fakes.chroot import Chroot
-from tests.fakes.packages import NATIVE, Packages
+from tests.fakes.documents import blocks_of
+from tests.fakes.packages import NATIVE, PREVIOUS, Packages
 from tests.fakes.programs import RULE
 from tests.waiting import until
 
@@ -246,4 +248,23 @@ async def test_an_agent_that_is_killed_at_the_limit_of_its_memory_comes_back_wit
     system.done("sh", "-c", f"({taking}) > /dev/null 2>&1 &")
     await restarted(system, process)
     assert "status=9/KILL" in system.log(UNIT)
+    assert waiting(system) == sent
+
+
+async def test_the_documented_way_back_keeps_what_waits_and_the_configuration(
+    system: Booted, previous: Packages
+) -> None:
+    section = (ROOT / "docs/packages.md").read_text("utf-8").partition("\n**Going back is refused**")[2]
+    steps = [line.partition("  ")[0] for line in blocks_of(section)[0].text.splitlines()]
+    (system.machine.root / "etc/apt/apt.conf.d/test").write_text(
+        'APT::Get::Assume-Yes "true"; APT::Install-Recommends "false";', "utf-8"
+    )
+    system.machine.copy(previous.build("bookworm", NATIVE).agent)
+    older = f"edgeagent_{previous.version('bookworm')}_{NATIVE}.deb"
+    sent = {emit(system), emit(system)}
+    for step in steps:
+        system.done("sh", "-c", f"cd /root && {step.replace('edgeagent_OLDER.deb', older)}")
+    assert PREVIOUS in system.done("edgeagent", "version")
+    assert system.property(UNIT, "ActiveState") == "active"
+    assert (system.machine.root / "etc/edgeagent/config.toml").read_text("utf-8") == CONFIG
     assert waiting(system) == sent
