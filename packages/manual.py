@@ -24,7 +24,8 @@ EXIT_CODES = {
     2: "the command line is wrong",
     69: "no broker or agent can be reached",
     75: "the state directory is in use",
-    78: "the configuration is wrong",
+    78: "the configuration is missing or wrong",
+    130: "interrupted",
 }
 _ENVIRONMENT = {
     "EDGEAGENT_CONFIG": "the agent's configuration, where no -c is given",

@@ -49,7 +49,9 @@ def test_the_exit_codes_are_those_of_the_errors(program: str) -> None:
     def codes(error: type[EdgeAgentError]) -> set[int]:
         return {error.exit_code}.union(*map(codes, error.__subclasses__()))
 
-    assert codes(EdgeAgentError) | {0, 2} == set(manual.EXIT_CODES)
+    assert codes(EdgeAgentError) | {0, 2, 130} == set(manual.EXIT_CODES)
+    table = (ROOT / "docs/contract.md").read_text("utf-8").partition("| exit code | meaning |")[2].partition("\n\n")[0]
+    assert set(map(int, re.findall(r"^\| (\d+) \|", table, re.MULTILINE))) == set(manual.EXIT_CODES)
     assert ConfigError.exit_code in manual.EXIT_CODES
     for code, text in manual.EXIT_CODES.items():
         assert f".B {code}\n{text}" in program
