@@ -33,15 +33,17 @@ class ExportWriter:
         """Begin the file; `created` is an RFC 3339 time. `with_data`: it may hold the data of artifacts.
 
         Raises:
-            CommandFailed: a file of this name exists.
-            StorageFailed: the file cannot be created.
+            CommandFailed: a file of this name exists, or it cannot be created.
+            StorageFailed: the disk refuses.
         """
         self._path = path
         self._temporary = path.with_name(path.name + ".part")
         self._lines = Lines()
         self._refuse_existing()
-        with _translated("create", self._temporary):
+        try:
             descriptor = create_anew(self._temporary, _FILE_MODE)
+        except OSError as exc:
+            raise CommandFailed(f"{path} cannot be written: {exc.strerror}") from exc
         self._stream = os.fdopen(descriptor, "wb")
         self._write(self._lines.header(agent, created, with_data=with_data))
 
@@ -107,13 +109,15 @@ class ExportReader:
         """Open the file.
 
         Raises:
-            StorageFailed: it cannot be opened.
+            CommandFailed: it cannot be opened.
         """
         self._path = path
         self._checker = Checker()
         self.read_bytes = 0
-        with _translated("open", path):
+        try:
             self._stream = path.open("rb")
+        except OSError as exc:
+            raise CommandFailed(f"{path} cannot be read: {exc.strerror}") from exc
 
     def __enter__(self) -> Self:
         return self

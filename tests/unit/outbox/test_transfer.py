@@ -176,6 +176,13 @@ def test_an_export_is_a_new_file_that_is_there_whole_or_not_at_all(tmp_path: Pat
         ExportWriter(path, "gw", "now")
 
 
+def test_a_name_under_which_no_file_can_be_is_told_without_blaming_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "none/export"
+    for open_it, cannot in ((lambda: ExportReader(path), "read"), (lambda: ExportWriter(path, "gw", "now"), "written")):
+        with pytest.raises(CommandFailed, match=f"^{path} cannot be {cannot}: No such file or directory$"):
+            open_it()
+
+
 def test_what_is_taken_in_counts_as_imported_and_is_read_like_the_rest() -> None:
     filesystem = disk()
     store = opened(filesystem)
