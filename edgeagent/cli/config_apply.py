@@ -27,7 +27,7 @@ from edgeagent.common.plural import counted
 from edgeagent.config import agent_config_path, load_agent
 from edgeagent.config.identity import identity, plain
 from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import AgentUnreachable, CommandFailed, ConfigError, EdgeAgentError
+from edgeagent.errors import AgentUnreachable, CommandFailed, ConfigError, EdgeAgentError, Problem
 from edgeagent.host.systemd import state_directory
 from edgeagent.outbox.files import create_anew, keep_as
 from edgeagent.outbox.owner import acting_as_owner
@@ -47,7 +47,7 @@ class Application:
         """Read both files.
 
         Raises:
-            CommandFailed: one cannot be read.
+            ConfigError: one cannot be read.
         """
         self._args = args
         self._path = agent_config_path(args.config).absolute()
@@ -196,7 +196,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise CommandFailed(f"{path} cannot be read: {exc.strerror}") from exc
+        raise ConfigError(str(path), [Problem("", f"cannot be read: {exc.strerror}")]) from exc
 
 
 def _answers(client: AgentClient) -> bool:

@@ -149,5 +149,8 @@ async def test_a_file_with_mistakes_changes_nothing(gateway: Gateway) -> None:
     code, _, error = await gateway.apply(file)
     assert code == 78
     assert f"{file}: uplink.qoss: " in error
+    missing = file.with_name("none.toml")
+    code, _, error = await gateway.apply(missing)
+    assert (code, error) == (78, f"edgeagent: {missing}: cannot be read: No such file or directory\n")
     assert gateway.agent.config_file.read_text("utf-8") == before
     assert {path.name for path in gateway.agent.directory.iterdir()} & {"run.toml.new", "run.toml.before"} == set()
