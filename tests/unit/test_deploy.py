@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -192,6 +193,33 @@ def test_the_network_lets_in_the_probes_and_out_to_what_the_configuration_names(
     more = the("NetworkPolicy", "dispatcher", DISPATCHER, optional=True)["spec"]
     assert ports(more["egress"]) - allowed == {("TCP", 443), ("TCP", 6443)}
     assert ports(more["ingress"]) == ports(policy["ingress"])
+
+
+def test_the_patches_on_the_page_open_what_the_network_and_the_secret_do_not() -> None:
+    section = PAGE.partition("\n### What else it connects to\n")[2].partition("\n## ")[0]
+    (made,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (document,) = parsed(made)
+    network, secret = ((patch["target"], *patch["patch"]) for patch in map(with_operations, document["patches"]))
+    listed = at(the(network[0]["kind"], network[0]["name"], DISPATCHER), network[1]["path"])
+    assert ports([network[1]["value"]]) == {("TCP", 443), ("TCP", 4318)}
+    assert not ports([network[1]["value"]]) & ports(listed)
+    files = at(the(secret[0]["kind"], secret[0]["name"], DISPATCHER), secret[1]["path"])
+    assert files == [{"key": "broker.password", "path": "broker.password"}]
+    assert secret[1]["value"].keys() == files[0].keys()
+
+
+def with_operations(patch: Document) -> Document:
+    (operations,) = parsed(patch["patch"])
+    return {**patch, "patch": operations}
+
+
+def at(document: Document, path: str) -> list[Document]:
+    """The list of a manifest to which an operation `add` appends."""
+    found: Any = document
+    for step in path.removeprefix("/").removesuffix("/-").split("/"):
+        found = found[int(step) if isinstance(found, list) else step]
+    assert isinstance(found, list)
+    return found
 
 
 def ports(rules: list[Document]) -> set[tuple[str, int]]:
