@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.architecture.source import ROOT
+from tests.fakes.documents import blocks_of, commands_of
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import RULE, Agent
 from tests.waiting import until
@@ -88,6 +92,26 @@ async def test_new_rules_are_shown_rehearsed_and_taken_over_without_a_restart(ga
     shown = json.loads((await agent.command("config", "show", "--json"))[1])
     assert (await gateway.state())["config"] == shown["config"] != before
     assert gateway.starts == 1
+
+
+async def test_it_prints_what_the_document_shows(gateway: Gateway, tmp_path: Path) -> None:
+    agent = gateway.agent
+    await agent.request("POST", "/v1/events/boiler-1", b'{"temp": 95}', Content_Type="application/json")
+    (command,) = commands_of(blocks_of((ROOT / "docs/remote.md").read_text("utf-8"))[0])
+    arguments = shlex.split(command.line)
+    assert arguments[:3] == ["edgeagent", "config", "apply"]
+    before = agent.config_file.read_text("utf-8").partition('url = "')[2].partition('"')[0]
+    (tmp_path / "other").mkdir()
+    async with Mosquitto(tmp_path / "other") as other:
+        file = gateway.file(arguments[3], (before, other.url), ("[[rule]]\n", '[[rule]]\nttl = "1d"\n'))
+        code, out, error = await gateway.apply(file, *arguments[4:], "--restart", gateway.restart)
+    assert (code, error) == (0, ""), agent.tail()
+    own = {"/etc/edgeagent/config.toml": str(agent.config_file), "mqtts://broker-1:8883": before}
+    shown = command.shown.replace("mqtts://broker-2:8883", other.url)
+    for documented, here in own.items():
+        shown = shown.replace(documented, here)
+    instant = r"\d{4}-\d\d-\d\dT\S+Z"
+    assert re.sub(instant, "INSTANT", out) == re.sub(instant, "INSTANT", shown)
 
 
 async def test_what_needs_a_restart_is_kept_when_the_uplink_comes_up(gateway: Gateway) -> None:
