@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def test_what_is_typed_as_root_is_a_shells_and_names_commands_and_files_that_the
             parser().parse_args(words[1:])
         for file in re.findall(r"(?<!/)\b(?:packages|requirements|systemd)/\S+", line):
             assert (ROOT / file).exists(), file
+
+
+def typed(text: str) -> Iterator[list[str]]:
+    """The words of each call of edgeagent in a block: behind its prompts, if it has any."""
+    lines = text.replace("\\\n", " ").splitlines()
+    prompted = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    for call in (call for line in prompted or lines for call in line.split(" && ")):
+        if re.match(r"(?:sudo )?edgeagent ", call):
+            words = shlex.split(re.split(r" (?:[|&]|[<>] )", call)[0], comments=True)
+            yield words[words.index("edgeagent") + 1 :]
+
+
+def test_every_command_in_every_document_is_one_that_edgeagent_understands(capsys: pytest.CaptureFixture[str]) -> None:
+    understands = parser()
+    calls = 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for block in blocks_of(page.read_text("utf-8")):
+            for words in typed(block.text) if block.kind in {"", "console", "sh"} else ():
+                calls += 1
+                try:
+                    understands.parse_args(words)
+                except SystemExit:
+                    pytest.fail(f"{page.name}: edgeagent {' '.join(words)}: {capsys.readouterr().err}")
+    assert calls > 50, "they are found"
 
 
 def test_the_rule_says_what_the_sensor_says() -> None:
