@@ -15,6 +15,7 @@ from edgeagent.config import AGENT_UNIT, load_agent
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig, FilePath
 from edgeagent.errors import ConfigError
+from tests.architecture.source import ROOT
 from tests.fakes.as_user import another_user, give, take
 
 # Beside the key in question: what a table cannot be without.
@@ -54,6 +55,12 @@ def test_no_secret_stands_in_the_configuration_itself_but_in_a_file_that_it_name
             assert kind is FilePath, f"{table.__name__}.{key} is not looked up among the credentials"
         else:
             assert not SECRET.search(key), f"{table.__name__}.{key}: name it {key}_file, and let it be a FilePath"
+
+
+def test_the_document_names_them_all() -> None:
+    section = (ROOT / "docs/operations.md").read_text("utf-8").partition("\n## Secrets as credentials\n")[2]
+    listed = re.findall(r"`(\w+_file)`", section.partition(")")[0].partition("(")[2])
+    assert set(listed) == {key for _, key, kind in keys() if kind is FilePath}
 
 
 @pytest.mark.parametrize(("table", "key"), FILES)
