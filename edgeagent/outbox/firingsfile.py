@@ -28,13 +28,15 @@ class _Content(msgspec.Struct, array_like=True, frozen=True):
 
 
 class KeptFirings:
-    """Owns the firings as they are stored. `changed`: the file lacks the newest."""
+    """Owns the firings as they are stored. `changed`: the file may lack the newest."""
 
     def __init__(self, firings: Iterable[Firing] = (), batch: int = 0) -> None:
         """Begin with the file's content. `batch`: the last group commit that it covers."""
-        self.firings = Firings(firings)
+        known = list(firings)
+        self.firings = Firings(known)
         self.batch = batch
-        self.changed = False
+        # The file that was read may not be on the disk: another process may have replaced it, and failed to sync that.
+        self.changed = bool(known)
 
     @classmethod
     def load(cls, filesystem: Filesystem, path: Path, rules: frozenset[str]) -> KeptFirings:

@@ -42,6 +42,8 @@ class KeptRates:
                     exc,
                     extra={"event": "outbox_rates_lost", "path": str(path)},
                 )
+        # It may not be on the disk: another process may have replaced the file, and failed to sync that.
+        self._doubtful = self.content
 
     @property
     def changed(self) -> bool:
@@ -53,13 +55,14 @@ class KeptRates:
         self._new = content
 
     def save(self) -> None:
-        """Replace the file, synced, if it is not up to date.
+        """Replace the file, synced, if it may not be up to date.
 
         Raises:
             StorageFailed: the disk refuses.
         """
-        new = self._new
+        new = self._new if self._new is not None else self._doubtful
         if new is not None:
             self._filesystem.replace(self._path, msgspec.msgpack.encode(new))
+            self._doubtful = None
             if self._new is new:  # otherwise there is a newer one, for the next checkpoint
                 self._new = None

@@ -247,6 +247,21 @@ def test_the_newest_segment_stays_while_the_disk_takes_no_file_that_must_know_of
     assert last(store_of(filesystem.survivor(Fate.LOST))) == [("r", f"e{A_SEGMENT - 1}", False)]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_that_a_process_before_has_replaced_and_not_synced_is_written_again(seed: int) -> None:
+    filesystem = disk(seed)
+    store = store_of(filesystem)
+    fire(store, *(f"e{number}" for number in range(A_SEGMENT)))
+    filesystem.fails = lambda _number, name: name == "replace"
+    # The next segment is not begun; the file that is seen, and the one on the disk, are the old or the new one.
+    assert isinstance(store.append([group(NORMAL, record("e", data=DATA))])[0], StorageFailed)
+    filesystem.fails = lambda _number, _name: False
+    store = store_of(filesystem)
+    for number in range(2 * A_SEGMENT):
+        assert store.append([group(NORMAL, record(f"o{number}", ["not asked for"], DATA))]) == [A_SEGMENT + 1 + number]
+    assert last(store_of(filesystem.crash(Fate.LOST))) == [("r", f"e{A_SEGMENT - 1}", False)]
+
+
 def test_a_full_disk_is_given_back_what_is_settled_where_no_rule_asks() -> None:
     filesystem = disk()
     store = opened(filesystem)
