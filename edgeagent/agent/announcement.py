@@ -6,13 +6,13 @@ the number of pending triggers, is announced when it has changed by so much that
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 # Below half of a value that was announced, or above twice, it is another one.
 _FACTOR = 2.0
 
 
-class Announced(NamedTuple):
+class Announced(msgspec.Struct, frozen=True):
     """What is announced beside whether the agent is online; see `AgentState`. `_ms`: Unix milliseconds."""
 
     pending: int

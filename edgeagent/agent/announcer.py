@@ -126,7 +126,7 @@ class StateAnnouncer:
         announced = self._announced
         if announced is None:
             return False
-        return is_news(announced, announced._replace(oldest_ms=self._facts().oldest_ms), _CORRECTED_S)
+        return is_news(announced, msgspec.structs.replace(announced, oldest_ms=self._facts().oldest_ms), _CORRECTED_S)
 
     async def leave(self) -> None:
         """Announce that the agent goes offline, and wait until the broker has that or the connection ends."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+
+import msgspec
 
 _SUCCESS = 200
 _FORBIDDEN = 403
@@ -31,7 +32,7 @@ class CauseKind(Enum):
     OTHER = "the engine asks for another try"
 
 
-class Cause(NamedTuple):
+class Cause(msgspec.Struct, frozen=True):
     """A kind of cause and its scope: a namespace (`FORBIDDEN`), a rule (`MISSING`, `OTHER`), or "" for all triggers."""
 
     kind: CauseKind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -64,7 +64,7 @@ class AnswerCounts(msgspec.Struct):
     redirects_ignored: int = 0
 
 
-class TriggerCounters(NamedTuple):
+class TriggerCounters(msgspec.Struct, frozen=True):
     """The counters of triggers: one set for all, and one for each rule, beside the counts of the rule's events."""
 
     total: TriggerCounts

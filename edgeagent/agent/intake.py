@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -33,7 +32,7 @@ from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.trigger import correlation_id, render
 
 
-class _Batch(NamedTuple):
+class _Batch(msgspec.Struct, frozen=True):
     """Events that are stored together, as one group.
 
     `places`: the index of each among the drafts. `conflicts`: the indexes of those whose id is known with other data.

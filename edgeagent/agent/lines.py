@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from edgeagent.outbox.records import Leased
 
@@ -19,7 +21,7 @@ _MAX_BYTES: Final = 256 << 10
 _FEW: Final = 16
 
 
-class LineKey(NamedTuple):
+class LineKey(msgspec.Struct, frozen=True):
     """A rule and a priority."""
 
     rule: str
@@ -56,7 +58,7 @@ class RateLine:
         return len(self.ready) + round(min(share, 1.0) * (self.passed - 1))
 
 
-class LineToRead(NamedTuple):
+class LineToRead(msgspec.Struct, frozen=True):
     """A part of a line to read: from `seq` to `until`, at most `most` triggers."""
 
     key: LineKey

@@ -7,7 +7,9 @@ Everything is counted elsewhere. No label has more values than a configuration h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.common.certificates import Ends
@@ -35,7 +37,7 @@ _RULE_OUTCOMES = (
 )
 
 
-class LinkFigures(NamedTuple):
+class LinkFigures(msgspec.Struct, frozen=True):
     """A link to a broker.
 
     `last_ack_s`: when it last took a trigger (Unix seconds), 0 if it never did; None for a link without triggers.
@@ -46,7 +48,7 @@ class LinkFigures(NamedTuple):
     last_ack_s: float | None = None
 
 
-class UploadFigures(NamedTuple):
+class UploadFigures(msgspec.Struct, frozen=True):
     """Uploads of large data: how many are in each state, what waits, and what was done since the start."""
 
     states: Mapping[str, int]
@@ -55,7 +57,7 @@ class UploadFigures(NamedTuple):
     failures: int
 
 
-class AgentFigures(NamedTuple):
+class AgentFigures(msgspec.Struct, frozen=True):
     """What the agent's metrics are made from; times are Unix seconds.
 
     Attributes:

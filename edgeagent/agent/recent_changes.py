@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 # So many are kept at most, and so many bytes of them.
 MAX_CHANGES: Final = 4096
 MAX_BYTES: Final = 2 << 20
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """The report of a trigger in its new state, encoded."""
 
     source: str
     data: bytes
 
 
-class Told(NamedTuple):
+class Told(msgspec.Struct, frozen=True):
     """Some changes, each with its number; and the number up to which there is nothing more of that kind."""
 
     changes: list[tuple[int, bytes]]

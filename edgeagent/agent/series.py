@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 HOUR: Final = ("hour", 30, 120)  # name, seconds of a step, number of steps
 DAY: Final = ("day", 900, 96)
 
 
-class FlowSample(NamedTuple):
+class FlowSample(msgspec.Struct, frozen=True):
     """Figures at one time. `events`, `triggers`: received and published since the start. `pending`: waiting now."""
 
     events: int
@@ -17,7 +19,7 @@ class FlowSample(NamedTuple):
     pending: int
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """What a step saw: how many events came in it, how many triggers went out, how many waited at its end."""
 
     slot: int

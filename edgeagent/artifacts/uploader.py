@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from edgeagent.artifacts.bandwidth import BandwidthSchedule
 from edgeagent.artifacts.kept import KeptUpload, KeptUploads
 from edgeagent.artifacts.sending import Pacer, Sending
@@ -100,9 +102,9 @@ class Uploader:
         found = self._queue.progress(name, self._now_s())
         if found is not None and found.state in {UploadState.WAITING, UploadState.FAILED}:
             if self._pacer.bytes_per_s == 0:
-                return found._replace(reason=_CLOSED)
+                return msgspec.structs.replace(found, reason=_CLOSED)
             if self._queue.failures and not found.reason:
-                return found._replace(reason=self._last_error)  # why its turn does not come
+                return msgspec.structs.replace(found, reason=self._last_error)  # why its turn does not come
         return found
 
     def url(self, name: str) -> str:

@@ -9,7 +9,8 @@ import binascii
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+
+import msgspec
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END", re.DOTALL)
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
@@ -19,7 +20,7 @@ _MAX_LENGTH_BYTES = 4
 _CENTURY_BORDER = 50
 
 
-class Ends(NamedTuple):
+class Ends(msgspec.Struct, frozen=True):
     """Until when certificates are valid: our own, and the first to end of the authorities; None: none, or not known."""
 
     own: datetime | None = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 # The first of November 2026. A wall clock that is earlier than the making of this program is wrong.
 _MADE_MS = 1_793_491_200_000
 # A clock that went so much faster or slower than the machine's own was set.
@@ -25,7 +27,7 @@ class Instant(NamedTuple):
     boot: bytes
 
 
-class Elapsed(NamedTuple):
+class Elapsed(msgspec.Struct, frozen=True):
     """Seconds that passed, at least. `certain` False: it may be more, because one of the clocks was wrong."""
 
     s: float

@@ -12,6 +12,8 @@ from enum import Enum
 from itertools import accumulate
 from typing import NamedTuple
 
+import msgspec
+
 from edgeagent.common.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]
@@ -33,7 +35,7 @@ class MetricSample(NamedTuple):
     suffix: str = ""
 
 
-class MetricFamily(NamedTuple):
+class MetricFamily(msgspec.Struct, frozen=True):
     """A metric with all its samples; it is shown even if there are none, so that its name can be found."""
 
     name: str

@@ -7,7 +7,9 @@ nothing is told twice under two names (ADR 16).
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from edgeagent.common.digests import blake2b
 
@@ -23,7 +25,7 @@ _SPAN_ID_CHARS: Final = 16
 _RANDOM_CHARS: Final = 14
 
 
-class TraceContext(NamedTuple):
+class TraceContext(msgspec.Struct, frozen=True):
     """A trace, and the span in it that what comes next belongs to. Ids are lower-case hexadecimal digits."""
 
     trace_id: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from edgeagent.config.meant import broker_url_hint
 
@@ -43,7 +44,7 @@ def split_address(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class ListenAddress(NamedTuple):
+class ListenAddress(msgspec.Struct, frozen=True):
     """Where devices connect to."""
 
     host: str

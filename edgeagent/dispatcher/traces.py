@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from edgeagent.common.trace_context import TraceContext, is_sampled, own_context, span_id, trace_context
 from edgeagent.ports.link import Message
 from edgeagent.wire.messages import Response
@@ -41,13 +43,13 @@ def sampled_trace(traceparent: str | None, correlation_id: str, ratio: float) ->
     """With `[tracing]`: the trace of a trigger. One that begins here is sampled by the ratio."""
     own, given = own_context(correlation_id), trace_context(traceparent)
     if given is None or given == own:
-        return own._replace(sampled=is_sampled(own.trace_id, ratio))
+        return msgspec.structs.replace(own, sampled=is_sampled(own.trace_id, ratio))
     return given
 
 
 def create_context(trace: TraceContext, correlation_id: str) -> TraceContext:
     """With `[tracing]`: the trace in a workflow's annotation, and in it the dispatcher's span."""
-    return trace._replace(span_id=span_id(correlation_id, CREATE))
+    return msgspec.structs.replace(trace, span_id=span_id(correlation_id, CREATE))
 
 
 PASSED_ON: Final = WorkflowTraces()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 MAX_LINES: Final = 500
 MAX_CHARS: Final = 256 << 10
 
 
-class RecentLine(NamedTuple):
+class RecentLine(msgspec.Struct, frozen=True):
     """A line of the log as it is written for a person. `level`: `logging`'s number."""
 
     level: int

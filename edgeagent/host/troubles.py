@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
+
+import msgspec
 
 from edgeagent.common.foreign import line
 from edgeagent.common.times import rfc3339
@@ -15,7 +17,7 @@ MAX_KINDS: Final = 20
 _MAX_CHARS: Final = 300
 
 
-class Kind(NamedTuple):
+class Kind(msgspec.Struct, frozen=True):
     """Records of one kind are kept as one: the last of them, and how many there were."""
 
     logger: str
@@ -23,7 +25,7 @@ class Kind(NamedTuple):
     event: str
 
 
-class Noted(NamedTuple):
+class Noted(msgspec.Struct, frozen=True):
     """The last record of a kind.
 
     `at_ms`: when, Unix milliseconds. `times`: how many there were, since the kind was forgotten if it was.

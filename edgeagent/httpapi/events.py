@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -47,7 +47,7 @@ _CLOUDEVENT = "application/cloudevents+json"
 _CLOUDEVENTS = "application/cloudevents-batch+json"
 
 
-class _Decoders(NamedTuple):
+class _Decoders(msgspec.Struct, frozen=True):
     """The decoders of one form of event: for a single event, and for an array."""
 
     one: msgspec.json.Decoder[Any]

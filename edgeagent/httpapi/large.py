@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edgeagent.common.digests import blake2b
 from edgeagent.errors import Draining, EdgeAgentError, MessageError, OutboxError, SpoolFull
 from edgeagent.events.artifact import Artifact
@@ -349,7 +351,7 @@ def accepted_answer(accepted: Accepted) -> Answer:
 def _progress(received: int, total: int) -> Answer:
     """The answer to a part that is not the last one: how much came so far."""
     answer = json_answer({"received": received, "size": total}, _RESUME)
-    return answer._replace(headers=_range_headers(received))
+    return msgspec.structs.replace(answer, headers=_range_headers(received))
 
 
 def _range_headers(received: int) -> Headers:

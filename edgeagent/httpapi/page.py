@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request
 
 
-class _File(NamedTuple):
+class _File(msgspec.Struct, frozen=True):
     name: str
     media_type: bytes
 

@@ -9,7 +9,8 @@ compares both.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
@@ -21,7 +22,7 @@ _NEVER_PLAIN = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _KEEP_ALIVE = b"keep-alive"
 
 
-class PlainRequest(NamedTuple):
+class PlainRequest(msgspec.Struct, frozen=True):
     """A plain request, complete."""
 
     head: Request

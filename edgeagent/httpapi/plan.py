@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.problem import Answer
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 WORK_BYTES: Final = 16 << 10
 
 
-class UploadPlan(NamedTuple):
+class UploadPlan(msgspec.Struct, frozen=True):
     """How the body of a request goes to the spool, if it is larger than its plan lets it be in memory.
 
     `begin` takes the head, the size if it is announced, and what is called when there is news. `always`: however small.
@@ -27,7 +29,7 @@ class UploadPlan(NamedTuple):
     always: bool = False
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True):
     """How a request will be answered; decided from its head.
 
     `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so it

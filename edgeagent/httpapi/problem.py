@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Follower(Protocol):
         """Nothing more is sent."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A whole response, except for the headers that frame it.
 
     `follow`: for an answer without an end. It is called once the head is sent, with what it must call when there is
@@ -74,7 +74,7 @@ class Refused(EdgeAgentError):
         return self.detail
 
 
-class _Outcome(NamedTuple):
+class _Outcome(msgspec.Struct, frozen=True):
     status: int
     retry_after_s: int = 0
 

@@ -126,9 +126,9 @@ class Routes:
 
     def _with_upload(self, request: Request, plan: Plan, upload: UploadPlan) -> Plan:
         if not is_streamed(request):
-            return plan._replace(max_body_bytes=self._max_event_bytes, upload=None)
+            return msgspec.structs.replace(plan, max_body_bytes=self._max_event_bytes, upload=None)
         always = request.method == "PUT" and b"content-range" in request.headers
-        return plan._replace(upload=upload._replace(always=always)) if always else plan
+        return msgspec.structs.replace(plan, upload=msgspec.structs.replace(upload, always=always)) if always else plan
 
     def _begin_upload(self, request: Request, size: int | None, wake: Callable[[], None]) -> Reception:
         assert self._large is not None  # noqa: S101  else no plan has an upload

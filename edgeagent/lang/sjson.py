@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup
 
@@ -54,7 +56,7 @@ class Hole:
         self.is_text = is_text
 
 
-class DestStep(NamedTuple):
+class DestStep(msgspec.Struct, frozen=True):
     """One part of a `Dest`. `finder`: a query or a wildcard, compiled as a path; None for a name or an index."""
 
     name: str
@@ -73,7 +75,7 @@ class DestStep(NamedTuple):
         return self.finder is not None and self.name.startswith("#(")
 
 
-class Dest(NamedTuple):
+class Dest(msgspec.Struct, frozen=True):
     """A compiled path. `finds`: it has a query or a wildcard, and so creates nothing."""
 
     text: str

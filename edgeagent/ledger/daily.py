@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -42,14 +42,14 @@ _tally = msgspec.json.Decoder(Tally)
 _mark = msgspec.json.Decoder(dict[str, int])
 
 
-class Counters(NamedTuple):
+class Counters(msgspec.Struct, frozen=True):
     """The account's counters, which only rise, at the start of the agent and now."""
 
     at_start: Mapping[str, int]
     now: Mapping[str, int]
 
 
-class DailyRow(NamedTuple):
+class DailyRow(msgspec.Struct, frozen=True):
     """A row. `day`: days since 1970-01-01 UTC. `kind`: `ALL`, `RULE` or `SOURCE`."""
 
     day: int

@@ -7,7 +7,7 @@ more wait than there is room for: at a start, and while devices cannot be told.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -34,7 +34,7 @@ class Unrelayed(msgspec.Struct, frozen=True, gc=False):
     newest: bool
 
 
-class UntoldPage(NamedTuple):
+class UntoldPage(msgspec.Struct, frozen=True):
     """Rows of the database that follow a place. `end`: the place of the last one; None: there are no others."""
 
     lives: Sequence[tuple[Life, int]]

@@ -7,7 +7,7 @@ there is another client of our name.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from edgeagent.common.backoff import full_jitter
 from edgeagent.errors import Denied, NameInUse, UplinkError
@@ -18,7 +18,7 @@ _HEARTBEATS = 2
 _SLOW_S = 5.0
 
 
-class ReconnectTimes(NamedTuple):
+class ReconnectTimes(msgspec.Struct, frozen=True):
     """In seconds.
 
     `base_s`: the longest first wait after an ending, which doubles up to `cap_s` with each that follows. `stable_s`:

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -50,7 +50,7 @@ CLOSE_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-class _Ending(NamedTuple):
+class _Ending(msgspec.Struct, frozen=True):
     """How one attempt ended: the error, how long it was connected (0: never), and what ended it."""
 
     error: UplinkError
@@ -59,7 +59,7 @@ class _Ending(NamedTuple):
     rotated: bool = False
 
 
-class _Watched(NamedTuple):
+class _Watched(msgspec.Struct, frozen=True):
     """What is watched while a connection is up.
 
     `reported`: the sentences about what the broker lacks that are in the log already. `check_s`: how often certificate

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from edgeagent.common.certificates import Ends, expiries
 from edgeagent.config.authorities import end_of_authorities
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True):
     """Our certificates and those we trust, as they were on disk at one moment.
 
     `context`: for the connections. `files`: the versions of the files behind it. `ends`: until when the client

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class BrokerTrial(NamedTuple):
+class BrokerTrial(msgspec.Struct, frozen=True):
     """What an agent or a dispatcher does at its broker.
 
     `client_id`: its own; the ids of the trials begin with it. `filters`: the subscriptions to try; shared ones are

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.common.names import Glob
 from edgeagent.config.tables import Mqtt
@@ -25,7 +26,7 @@ _NAMES = re.compile(r"(\{user\}|\{client\})")
 _MAX_KNOWN = 64
 
 
-class DeviceIdentity(NamedTuple):
+class DeviceIdentity(msgspec.Struct, frozen=True):
     """What is known of a device that connects. `asks`: it may come in if its password is right.
 
     `user`: None without a name. `reason`: why it may not come in, else SUCCESS.
@@ -57,7 +58,7 @@ def admission(connect: Connect, *, is_local: bool, has_users: bool, certificate_
     return DeviceIdentity(None, Reason.NOT_AUTHORIZED)
 
 
-class _Right(NamedTuple):
+class _Right(msgspec.Struct, frozen=True):
     """A filter that somebody may use. `reaches_ours`: also on the topics of edgeagent itself."""
 
     topic_filter: str
@@ -92,7 +93,7 @@ class Rights:
         return any(covers(wide, topic_filter) for wide in self._subscribe)
 
 
-class _Allowed(NamedTuple):
+class _Allowed(msgspec.Struct, frozen=True):
     """A table `[[mqtt.allow]]`, compiled."""
 
     users: Sequence[Glob]

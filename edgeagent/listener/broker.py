@@ -53,7 +53,7 @@ class BrokerCounts(msgspec.Struct):
     evicted: int = 0
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True):
     """A client is connected.
 
     Attributes:
@@ -107,7 +107,7 @@ class Published(msgspec.Struct, frozen=True):
 _UNHEARD: Final = Published((), False)  # of most events; made once
 
 
-class Subscribed(NamedTuple):
+class Subscribed(msgspec.Struct, frozen=True):
     """The answer to SUBSCRIBE: a code for each filter (the QoS that is granted, or why not), and what is retained."""
 
     codes: tuple[int, ...]

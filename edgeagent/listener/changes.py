@@ -83,7 +83,7 @@ class Pending(Generic[T]):
         return Pending(entries, new.difference(gone))
 
 
-class ChangeBatch(NamedTuple):
+class ChangeBatch(msgspec.Struct, frozen=True):
     """What is written in one commit."""
 
     messages: Pending[Kept]

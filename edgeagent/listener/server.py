@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -49,7 +49,7 @@ _CERTIFICATES_S: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
-class ListenerFigures(NamedTuple):
+class ListenerFigures(msgspec.Struct, frozen=True):
     """What is counted here, for the metrics; see `DoorCounts` and `BrokerCounts`.
 
     `messages`: received of devices. `refusals`: connections that were refused, by the reason. `ends`: of certificates.

@@ -16,7 +16,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
+
+import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.listener.changes import ChangeBatch, Changes, StoredSession, Urgency, WaitingParcels
@@ -49,7 +51,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True):
     """What was on disk."""
 
     messages: Sequence[Kept] = ()

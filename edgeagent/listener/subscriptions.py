@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edgeagent.listener.packets import TopicSubscription
 
 # The cost of all filters of a client, and of all clients: some 15 MB of memory at the worst.
@@ -24,7 +26,7 @@ _MAX_KNOWN_CHARS = 256
 _MAX_KNOWN_RECEIVERS = 16
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True):
     """A subscription as it was granted. `identifier`: the client's own number for it, 0 without one."""
 
     qos: int

@@ -12,7 +12,9 @@ import functools
 import importlib
 import ipaddress
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from edgeagent.config.addresses import is_amqp, is_pubsub, split_broker_url, split_proxy_url, websocket_path
 from edgeagent.config.tables import Connection, Uplink
@@ -33,7 +35,7 @@ _HAPPY_EYEBALLS_DELAY_S = 0.25
 _EXACTLY_ONCE = 2
 
 
-class EngineChoice(NamedTuple):
+class EngineChoice(msgspec.Struct, frozen=True):
     """The engine for a connection, named after the package it is built on, and the reason for the choice.
 
     `is_fallback`: `MQTT5` would be used if it could be imported on this machine.

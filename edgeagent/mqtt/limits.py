@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
 from edgeagent.mqtt.reason_codes import QOS_NOT_SUPPORTED, RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED
 from edgeagent.ports.link import Abilities, Publication
 
 
-class BrokerLimits(NamedTuple):
+class BrokerLimits(msgspec.Struct, frozen=True):
     """What a broker takes, as its CONNACK says or as we assume.
 
     `receive_max`: how many publications at QoS 1 and 2 may be unacknowledged. `aliases`: how many topic aliases it

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.negotiation import Attempt
@@ -29,7 +30,7 @@ class LinkPhase(enum.Enum):
 CONNECTING, SUBSCRIBING, UP, ENDED = LinkPhase
 
 
-class ProtocolFault(NamedTuple):
+class ProtocolFault(msgspec.Struct, frozen=True):
     """Something that the broker was not allowed to send, and the reason code to disconnect with."""
 
     text: str

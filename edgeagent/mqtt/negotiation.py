@@ -7,13 +7,13 @@ guessed.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from edgeagent.mqtt.reason_codes import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED
 from edgeagent.ports.link import Abilities, Will
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """How one connection, or one attempt to connect, ended.
 
     `refused_with`: the reason code of a CONNACK that refused us, 0 for none. `unanswered`: the broker closed the

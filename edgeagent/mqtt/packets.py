@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import mqtt5
+import msgspec
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link_state import ProtocolFault
@@ -40,7 +41,7 @@ _MAX_SHORT_LENGTH = 0x7F
 _MAX_LENGTH_BYTES = 4
 
 
-class RefusedAnswer(NamedTuple):
+class RefusedAnswer(msgspec.Struct, frozen=True):
     """A PUBACK, PUBREC or PUBCOMP (`kind` is its first byte) with a reason code that the codec does not accept.
 
     Mosquitto sends 0x95 (packet too large) in a PUBACK, although MQTT 5 has no such code there.
@@ -51,7 +52,7 @@ class RefusedAnswer(NamedTuple):
     reason_code: int
 
 
-class PubackRun(NamedTuple):
+class PubackRun(msgspec.Struct, frozen=True):
     """The packet ids of PUBACKs without a reason that came one after the other."""
 
     packet_ids: list[int]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -44,7 +43,7 @@ class Health(msgspec.Struct, frozen=True):
     spool_bytes: int = 0
 
 
-class Commit(NamedTuple):
+class Commit(msgspec.Struct, frozen=True):
     """The work of one group commit. `store` documents the order in which it is done.
 
     `appends`: groups to store. `releases`: triggers that ended. `handed_out`: for each log, the
@@ -95,7 +94,7 @@ class Commits:
             await waiter
 
 
-class Done(NamedTuple):
+class Done(msgspec.Struct, frozen=True):
     """The result of a commit.
 
     `outcomes`: for each append the seq of its first trigger, or its error. `ends`: the next seq of each log of events.

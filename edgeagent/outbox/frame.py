@@ -153,7 +153,7 @@ class NoFrame(NamedTuple):
     end: int
 
 
-class FramesEnd(NamedTuple):
+class FramesEnd(msgspec.Struct, frozen=True):
     """Where the frames of a segment end. `torn`: bytes other than zeros follow.
 
     `written_seq`: the seq after the last one that an index names, whether its frame is good or not.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +15,7 @@ _KIND = bytes((FrameKind.MOVED,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class MovedPart(NamedTuple):
+class MovedPart(msgspec.Struct, frozen=True):
     """Moves that share a sync, and their frames."""
 
     moves: Sequence[Moved]

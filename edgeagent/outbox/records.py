@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -120,7 +120,7 @@ def decode_completed(frame: Frame) -> Completed | None:
         return None
 
 
-class DeadLimits(NamedTuple):
+class DeadLimits(msgspec.Struct, frozen=True):
     """The limits on dead letters.
 
     `when_full`: whether the oldest make room (`drop_oldest`), or none is accepted and the agent parks or refuses.
@@ -132,7 +132,7 @@ class DeadLimits(NamedTuple):
     max_count: int = MAX_DEAD_LETTERS
 
 
-class OutboxLimits(NamedTuple):
+class OutboxLimits(msgspec.Struct, frozen=True):
     """The limits on the size and age of the outbox and on its segments.
 
     `drop_oldest`: if it is full, the oldest triggers make room, instead of new ones being refused. `spool`: whether
@@ -217,7 +217,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
         return self.moved is not None and (self.log != LIMITED or self.moved.reason == REPLAYED)
 
 
-class Closing(NamedTuple):
+class Closing(msgspec.Struct, frozen=True):
     """A rule's window that closed over `members`, at least one; `record` stands for all of them."""
 
     rule: str

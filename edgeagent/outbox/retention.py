@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.common.elapsed import Instant, is_set
 from edgeagent.outbox.frame import SegmentHeader
@@ -18,7 +19,7 @@ from edgeagent.outbox.records import EXPIRED
 from edgeagent.outbox.segment import Segment
 
 
-class Cut(NamedTuple):
+class Cut(msgspec.Struct, frozen=True):
     """What was released: `released` of the seqs from `first_seq` to `end_seq` (excluded)."""
 
     first_seq: int

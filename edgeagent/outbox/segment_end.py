@@ -16,7 +16,8 @@ disk that lost synced bytes leaves the same pattern: the two cases cannot be dis
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.outbox.cursor import LogState
 from edgeagent.outbox.frame import Frame, FrameKind, NoFrame, decode_batch, scan
@@ -24,7 +25,7 @@ from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment
 
 
-class Recovered(NamedTuple):
+class Recovered(msgspec.Struct, frozen=True):
     """What opening a log found: the last segment's frames, records lost, and torn bytes to be cut.
 
     `open_end`: why an unknown number of records may be lost at the end, beyond the known ones; empty if none is.
@@ -37,7 +38,7 @@ class Recovered(NamedTuple):
     open_end: str
 
 
-class Ending(NamedTuple):
+class Ending(msgspec.Struct, frozen=True):
     """What the last segment holds.
 
     `end`: the offset behind its last frame, in bytes; `vouched_end`: behind the last frame that the checkpoint covers.

@@ -7,7 +7,9 @@ known before anything is uploaded, and another try replaces what an earlier one 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from edgeagent.events.artifact import Artifact
 
@@ -41,7 +43,7 @@ class Turn(enum.IntEnum):
     AHEAD = 3
 
 
-class UploadProgress(NamedTuple):
+class UploadProgress(msgspec.Struct, frozen=True):
     """How far an upload is.
 
     `sent_bytes`: what the store has, or is believed to have, of `size`. `reason`: why the last try failed, for a

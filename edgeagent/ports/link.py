@@ -150,7 +150,7 @@ class Will(NamedTuple):
     delay_s: int = 0
 
 
-class Abilities(NamedTuple):
+class Abilities(msgspec.Struct, frozen=True):
     """A broker's abilities, as far as they are known: retained messages, and the highest QoS.
 
     `guessed`: it said nothing, but ended connections over them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -45,7 +45,7 @@ class ManageOrder(
     )
 
 
-class ManageFigures(NamedTuple):
+class ManageFigures(msgspec.Struct, frozen=True):
     """The requests of an agent since its start: how many `made`, `done`, `refused`, `expired`, by operation.
 
     `waiting`: how many are to be sent, or have no answer yet.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 
-class StreamUpdate(NamedTuple):
+class StreamUpdate(msgspec.Struct, frozen=True):
     """One thing to tell. `kind`: `trigger`, `stats` or `gap`. `data`: JSON in one line.
 
     `number`: of the latest change of a trigger that is told with it, from which a later subscription can go on.

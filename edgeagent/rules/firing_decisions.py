@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.common.elapsed import Instant
 from edgeagent.errors import MessageError
@@ -13,7 +14,7 @@ from edgeagent.rules.firings import Firing
 from edgeagent.rules.ruleset import Rule, RuleSet
 
 
-class FiringDecision(NamedTuple):
+class FiringDecision(msgspec.Struct, frozen=True):
     """The decision about the rules that matched an event: `rules` fire, `swallowed` do not.
 
     `high`: whether one of the rules that fire or are armed has that priority. `armed`: the rules that the event arms.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -34,7 +34,7 @@ _TEXT_TABLES = ("labels", "annotations")
 _LABEL_DEPTH = 3
 
 
-class Argument(NamedTuple):
+class Argument(msgspec.Struct, frozen=True):
     """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` for every event.
 
     `body_only`: `read` needs only the data of the envelope.
@@ -47,7 +47,7 @@ class Argument(NamedTuple):
     body_only: bool = False
 
 
-class Setting(NamedTuple):
+class Setting(msgspec.Struct, frozen=True):
     """One of `parameters`. `read` as in `Argument`; it gives a text, or with `use_raw` any value."""
 
     read: Read | None

@@ -16,7 +16,7 @@ import msgspec
 from edgeagent.common.elapsed import Instant, elapsed
 
 
-class Allowance(NamedTuple):
+class Allowance(msgspec.Struct, frozen=True):
     """So many triggers within so many milliseconds."""
 
     triggers: int

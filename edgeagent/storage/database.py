@@ -9,7 +9,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from edgeagent.errors import StorageFailed
 
@@ -23,7 +25,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Layout(NamedTuple):
+class Layout(msgspec.Struct, frozen=True):
     """What is in a database, and what is told when it is lost.
 
     Attributes:

@@ -71,7 +71,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
         spool=(3, 12288),
         managed=ManageFigures({("stop", "made"): 2, ("stop", "done"): 1}, 1),
     )
-    return figures._replace(**changes)
+    return msgspec.structs.replace(figures, **changes)
 
 
 def agent_metrics(**changes: Any) -> list[MetricFamily]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeagent.httpapi import framing as framing_module
 from edgeagent.httpapi.framing import Framing, Mark
-from edgeagent.httpapi.plain import plain_request
+from edgeagent.httpapi.plain import PlainRequest, plain_request
 from edgeagent.httpapi.problem import Answer, answer_bytes
 from edgeagent.httpapi.request import Request
 from tests.profiles import examples
@@ -67,7 +67,7 @@ def requests(draw: st.DrawFn) -> bytes:
     return data
 
 
-def by_h11(data: bytes) -> tuple[Request, bytes] | None:
+def by_h11(data: bytes) -> PlainRequest:
     """The head and the body of a request that is all of `data`, and after which the connection is kept."""
     framing = Framing()
     framing.receive(data)
@@ -81,7 +81,7 @@ def by_h11(data: bytes) -> tuple[Request, bytes] | None:
     _, is_last = framing.answer(Answer(200, b""))
     assert not is_last
     assert not framing.is_receiving
-    return head, body
+    return PlainRequest(head, body)
 
 
 @pytest.mark.slow

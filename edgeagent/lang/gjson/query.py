@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -33,7 +33,7 @@ _NOT_IN_BARE_VALUES = frozenset('"\\()[]{}!=<>%')
 _BLANKS = "".join(map(chr, range(33)))  # the characters that gjson trims
 
 
-class Query(NamedTuple):
+class Query(msgspec.Struct, frozen=True):
     """A query as written. `end`: the position after its `)` or `)#`; `wants_all`: whether it was `)#`."""
 
     path: str

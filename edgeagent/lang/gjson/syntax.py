@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +17,7 @@ _UNESCAPED_SPECIAL = re.compile(r"(?:[^\\#\[\]{}]|\\.)*+([#\[\]{}])", re.DOTALL)
 _NOT_SIMPLE = frozenset("[]{}()#|!")
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True):
     """A name in a path as written, the separator after it ("" at the end), and the rest."""
 
     raw: str

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.agent.announcement import Announced, is_news
@@ -31,10 +32,10 @@ BEFORE = Announced(pending=100, oldest_ms=1_000_000, headroom_s=86_400, reason="
     ],
 )
 def test_what_would_change_a_readers_mind_is_news(changes: dict[str, Any], *, news: bool) -> None:
-    assert is_news(BEFORE, BEFORE._replace(**changes), INTERVAL_S) is news
+    assert is_news(BEFORE, msgspec.structs.replace(BEFORE, **changes), INTERVAL_S) is news
 
 
 def test_nothing_is_news_while_nothing_waits_and_nothing_is_wrong() -> None:
     idle = Announced(0, None, None, "")
     assert not is_news(idle, idle, INTERVAL_S)
-    assert is_news(idle, idle._replace(pending=1, oldest_ms=5), INTERVAL_S)
+    assert is_news(idle, msgspec.structs.replace(idle, pending=1, oldest_ms=5), INTERVAL_S)

@@ -54,7 +54,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
 
-LARGE = LIMITS._replace(max_bytes=4 << 20, segment_bytes=1 << 20)
+LARGE = msgspec.structs.replace(LIMITS, max_bytes=4 << 20, segment_bytes=1 << 20)
 
 
 def name(event_id: str) -> str:

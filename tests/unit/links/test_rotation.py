@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from edgeagent.common.certificates import first_to_end
+from edgeagent.common.certificates import Ends, first_to_end
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.links.rotation import Rotation
@@ -146,7 +146,7 @@ async def test_the_ends_are_those_of_the_certificates_in_use(certificates: Certi
     assert rotation.ends == identity.ends
     assert rotation.ends.own is not None
     assert rotation.ends.authority is not None
-    assert Rotation(Connection()).ends == (None, None), "nothing is known before the first attempt"
+    assert Rotation(Connection()).ends == Ends(None, None), "nothing is known before the first attempt"
 
 
 async def test_a_client_without_a_certificate_knows_until_when_its_authority_is_of_use(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edgeagent.errors import StorageFailed
@@ -284,12 +285,12 @@ def test_what_is_refused_is_no_firing() -> None:
 
 def test_ever_new_sources_do_not_fill_the_file() -> None:
     filesystem = disk()
-    store = opened(filesystem, LIMITS._replace(max_bytes=64 << 20, segment_bytes=4 << 20), RULES)
+    store = opened(filesystem, msgspec.structs.replace(LIMITS, max_bytes=64 << 20, segment_bytes=4 << 20), RULES)
     count = MAX_FIRINGS + 10
     for start in range(0, count, 1000):
         sources = [f"s{number}" for number in range(start, min(start + 1000, count))]
         store.append([group(NORMAL, *(record("e", source=source) for source in sources), remembered=RULES)])
     assert len(list(store.firings)) == MAX_FIRINGS
     store.close()
-    after = opened(filesystem, LIMITS._replace(max_bytes=64 << 20, segment_bytes=4 << 20), RULES)
+    after = opened(filesystem, msgspec.structs.replace(LIMITS, max_bytes=64 << 20, segment_bytes=4 << 20), RULES)
     assert [firing.source for firing in after.firings] == [f"s{number}" for number in range(10, count)]

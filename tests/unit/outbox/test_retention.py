@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.common.elapsed import Instant
@@ -42,8 +43,8 @@ from tests.fakes.stores import (
 )
 
 SET_MS = 1_800_000_000_000  # what a clock says that is right
-AGING = LIMITS._replace(max_age_ms=1000)
-DROPPING = LIMITS._replace(drop_oldest=True)
+AGING = msgspec.structs.replace(LIMITS, max_age_ms=1000)
+DROPPING = msgspec.structs.replace(LIMITS, drop_oldest=True)
 
 
 def test_the_oldest_triggers_give_way_and_their_exact_range_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -244,7 +245,7 @@ def buried(store: Store, count: int, first: int = 1) -> None:
 
 
 def dying(**limits: Any) -> OutboxLimits:
-    return LIMITS._replace(max_bytes=1 << 20, dead=DeadLimits(**limits))
+    return msgspec.structs.replace(LIMITS, max_bytes=1 << 20, dead=DeadLimits(**limits))
 
 
 def test_dead_letters_are_bounded_by_bytes() -> None:
