@@ -26,6 +26,10 @@ _WATCHED_S: Final = 30.0
 _LONG_WATCHED_S: Final = 300.0
 _SETTLE_S: Final = 5.0  # what is loaded and written after the start
 _SCRAPE_S: Final = 15.0
+_LOOKED_AT: Final = (
+    *("/", "/page.js", "/v1/stats", "/v1/series", "/v1/devices", "/v1/triggers?limit=50", "/v1/dead"),
+    *("/v1/report?since=7d&by=rule", "/metrics"),
+)
 _MEMORY_LIMIT_MIB: Final = 30.0
 _WAKE_UPS_LIMIT: Final = 1.0
 _PROCESSOR_LIMIT: Final = 0.1
@@ -76,7 +80,8 @@ def _agent(directory: Path, config: str, links: int) -> Iterator[tuple[Agent, in
     directory.mkdir()
     port = free_port()
     with Agent(directory, f'{config}[http]\nlisten = "127.0.0.1:{port}"\n{_RULE}', links=links) as agent:
-        agent.stop()  # its bytecode is there now
+        _look(port)
+        agent.stop()  # its bytecode is there now, and that of what is loaded for a page
         agent.start()
         yield agent, port
 
@@ -105,8 +110,7 @@ def _watchers(port: int) -> Iterator[None]:
         while not ended.wait(_SCRAPE_S):
             _get(port, "/metrics").read()
 
-    for path in ("/", "/page.js", "/v1/stats", "/v1/series", "/v1/devices", "/metrics"):
-        _get(port, path).read()
+    _look(port)
     stream = _get(port, "/v1/stream")
 
     def follow() -> None:
@@ -121,6 +125,12 @@ def _watchers(port: int) -> Iterator[None]:
         yield
     finally:
         ended.set()
+
+
+def _look(port: int) -> None:
+    """Ask what a page asks when it is opened, and a scraper."""
+    for path in _LOOKED_AT:
+        _get(port, path).read()
 
 
 def _get(port: int, path: str) -> HTTPResponse:
