@@ -17,6 +17,8 @@ from edgeagent.rules.spec import RuleSpec
 # A workflow must fit into etcd; a larger one can never be started.
 _MAX_FILE_BYTES = 1 << 20
 _MAX_PROBLEMS = 20
+# With arguments of less than this the message of a trigger is never too large.
+_SURELY_SHORT_BYTES = 64 << 10
 
 
 def workflow_of_rule_problems(rule: RuleSpec) -> Iterator[tuple[str, str]]:
@@ -25,12 +27,24 @@ def workflow_of_rule_problems(rule: RuleSpec) -> Iterator[tuple[str, str]]:
     Args:
         rule: a rule without `rule_problems`; its `workflow_file`, if it has one, was read.
     """
-    from edgeagent.rules.workflow import rule_workflow_problems  # noqa: PLC0415  only for configurations with rules
+    if is_all_made_here(rule):
+        return
+    from edgeagent.rules.workflow import rule_workflow_problems  # noqa: PLC0415  with it come Argo's types
 
     problems = rule_workflow_problems(rule)
     yield from islice(problems, _MAX_PROBLEMS)
     for key, _ in islice(problems, 1):
         yield key.partition(".")[0], f"has more problems than these {_MAX_PROBLEMS}"
+
+
+def is_all_made_here(rule: RuleSpec) -> bool:
+    """Whether edgeagent makes the whole workflow, a reference to a template and arguments: nothing can be wrong in it.
+
+    Most rules are of this kind, and Argo's types would take 0.2 MiB as long as the agent runs.
+    """
+    if rule.workflow is not None or rule.parameters or rule.labels:
+        return False
+    return len(msgspec.json.encode(rule.arguments)) < _SURELY_SHORT_BYTES
 
 
 def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
