@@ -47,13 +47,11 @@ from edgeagent.links.rotation import Rotation
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
-from edgeagent.outbox.mended import with_mended
 from edgeagent.outbox.metering import DiskMeter, MeteredFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
-from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
+from edgeagent.outbox.unreadable import files_aside, hide_unreadable, put_unreadable_aside
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics
 
@@ -108,6 +106,8 @@ async def _opened(
     except StorageFailed as exc:
         if not exc.is_read_only:
             raise
+        from edgeagent.outbox.overlay import Overlay  # noqa: PLC0415  only for a disk that is worn out
+
         rescue, memory = DiskReadOnly(exc.operation, exc.path, exc.reason), hide_unreadable(directory, Overlay())
         _log.error("%s", rescue, extra={"event": "agent_rescue", "path": exc.path})
         agent = _Agent(config, path, directory, memory, agent_id(config, directory, memory), troubles, rescue)
@@ -194,7 +194,11 @@ class _Agent:
     def _open_store(self) -> Store:
         filesystem = MeteredFilesystem(self._filesystem, self._meter)
         store = make_store(self._config, self._directory, self._clock, filesystem, self._rescue)
-        return store if self._rescue is not None else with_mended(store, self._directory, self._clock.now_ms())
+        if self._rescue is None and any(files_aside(self._directory)):
+            from edgeagent.outbox.mended import take_up_mended  # noqa: PLC0415  hardly ever there are any
+
+            take_up_mended(store, self._directory, self._clock.now_ms())
+        return store
 
     def _join(self) -> None:
         """Make the parts that need the open outbox and ledger."""

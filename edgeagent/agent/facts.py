@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from edgeagent.agent.causes import Cause, CauseKind
 from edgeagent.agent.inflight import FlightPhase
+from edgeagent.agent.lines import RateWait
 from edgeagent.ledger.followed import Followed
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.artifacts import UploadProgress
@@ -41,18 +42,6 @@ class OpenWindow(NamedTuple):
 
     closes_ms: int
     events: int
-
-
-class RateWait(NamedTuple):
-    """What a trigger that waits for the rate of its rule waits for: about how many go before it, and for how long.
-
-    `triggers`, `time_s`: the rate.
-    """
-
-    ahead: int
-    wait_s: float
-    triggers: int
-    time_s: float
 
 
 class RuleFacts(NamedTuple):

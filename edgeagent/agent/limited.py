@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
-from edgeagent.agent.facts import RateWait
 from edgeagent.agent.inflight import lane_of
 from edgeagent.agent.lifetime import Lifetime
-from edgeagent.agent.lines import LineKey, LineToRead, RateLines, Resuming, key_of, keys_of
+from edgeagent.agent.lines import LineKey, LineToRead, RateLines, RateWait, Resuming, key_of, keys_of
 from edgeagent.agent.notices import limited_unkept, limited_unreadable
 from edgeagent.agent.permits import Permits, shown
 from edgeagent.agent.successors import Successors

@@ -28,6 +28,18 @@ class LineKey(msgspec.Struct, frozen=True):
     high: bool
 
 
+class RateWait(msgspec.Struct, frozen=True):
+    """What a trigger that waits for the rate of its rule waits for: about how many go before it, and for how long.
+
+    `triggers`, `time_s`: the rate.
+    """
+
+    ahead: int
+    wait_s: float
+    triggers: int
+    time_s: float
+
+
 class RateLine:
     """The triggers of one rule and priority. `ready`: the first ones, in order.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings
+from edgeagent.agent.lines import RateWait
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.notices import ConnectionNotices

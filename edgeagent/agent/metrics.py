@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edgeagent.agent.counts import RuleCounts
-from edgeagent.common.certificates import Ends
+from edgeagent.common.certificate_ends import Ends
 from edgeagent.common.exposition import MetricFamily, MetricSample, build_info, counter, gauge, histogram
 from edgeagent.common.histogram import Histogram
 from edgeagent.common.times import instant

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from edgeagent.host import systemd
 from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import SPOOL, DeadLimits, OutboxLimits
-from edgeagent.outbox.rescue import RescueStore
 from edgeagent.outbox.store import Store
 from edgeagent.rules.ruleset import RuleSet
 
-_SALT_BITS = 32
+_SALT_BYTES = 4
 
 
 def state_directory(config: AgentConfig) -> Path:
@@ -67,12 +67,16 @@ def make_store(
         # Events that came while there were artifacts may still be there when there are none any more.
         spool=config.artifacts is not None or filesystem.exists(directory / "outbox" / SPOOL),
     )
-    make = partial(Store, filesystem) if rescue is None else partial(RescueStore, reason=rescue)
+    make: Callable[..., Store] = partial(Store, filesystem)
+    if rescue is not None:
+        from edgeagent.outbox.rescue import RescueStore  # noqa: PLC0415  only for a disk that is worn out
+
+        make = partial(RescueStore, reason=rescue)
     return make(
         directory / "outbox",
         limits,
         boot=clock.boot,
-        new_salt=lambda: random.SystemRandom().getrandbits(_SALT_BITS),
+        new_salt=lambda: int.from_bytes(os.urandom(_SALT_BYTES)),
         now_ms=clock.now_ms,
         uptime_ms=clock.uptime_ms,
         remembered=RuleSet(config.rule).remembered,

@@ -9,7 +9,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from edgeagent.agent.facts import Flight, OpenWindow, RateWait, RuleFacts, Surroundings
+from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings
+from edgeagent.agent.lines import RateWait
 from edgeagent.agent.live_knowledge import rule_facts, without_data
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where

@@ -6,7 +6,6 @@ The link calls `UplinkOwner`. That hands on to three equals, none of which calls
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +43,7 @@ from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.agent.windows import Windows
 from edgeagent.config.tables import AgentConfig
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.links.chance import fraction
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import Leased
 from edgeagent.rules.firing_limits import FiringLimits
@@ -273,7 +273,7 @@ def _make_triggers(
         uplink.max_inflight if by_broker else uplink.max_unanswered,
         wait_for_engine=not by_broker,
         response_timeout_s=uplink.response_timeout,
-        random=random.random,
+        random=fraction,
     )
     return Triggers(
         in_flight,

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from edgeagent.agent.bloom_filter import is_correlation_id
 from edgeagent.agent.course import course_of
-from edgeagent.agent.facts import Flight, OpenWindow, RateWait, RuleFacts, Surroundings, TriggerFacts
+from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings, TriggerFacts
+from edgeagent.agent.lines import RateWait
 from edgeagent.agent.notes import correlation_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import NotFound

@@ -10,21 +10,12 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
-
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END", re.DOTALL)
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 _LONG_LENGTH = 0x80
 _MAX_LENGTH_BYTES = 4
 # A UTCTime has a year of two digits; those below 50 belong to this century.
 _CENTURY_BORDER = 50
-
-
-class Ends(msgspec.Struct, frozen=True):
-    """Until when certificates are valid: our own, and the first to end of the authorities; None: none, or not known."""
-
-    own: datetime | None = None
-    authority: datetime | None = None
 
 
 def first_to_end(ends: Sequence[datetime], now: datetime) -> datetime | None:

@@ -17,7 +17,6 @@ import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
 from edgeagent.config.extras import missing_for_agent, missing_for_dispatcher
-from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig, WebhookTable
 from edgeagent.config.workflows import with_workflow_files
@@ -105,10 +104,14 @@ def _load(cls: type[T], path: Path, reader: ConfigReader, check: Callable[[T], I
     except OSError as exc:
         raise ConfigError(str(path), [Problem("", f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:
+        from edgeagent.config.meant import encoding_hint  # noqa: PLC0415  only for an error
+
         raise ConfigError(
             str(path), [Problem("", f"is not UTF-8: {exc.reason} at byte {exc.start}; {encoding_hint(data)}")]
         ) from exc
     except tomli.TOMLDecodeError as exc:
+        from edgeagent.config.meant import toml_hint  # noqa: PLC0415  as above
+
         hint = toml_hint(text, exc.lineno, exc.colno)
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}" + (f"; {hint}" if hint else ""))]) from exc
     except (ValueError, RecursionError) as exc:  # a number of 5,000 digits, or 400 levels

@@ -8,8 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from edgeagent.config.meant import broker_url_hint
-
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "amqp": 5672, "amqps": 5671}
 _PUBSUB = "pubsub://"
 _HTTPS_PORT = 443
@@ -93,6 +91,8 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
     except ValueError:  # a port that is not a number or too large, or an unterminated IPv6 address
         usable = False
     if not usable:
+        from edgeagent.config.meant import broker_url_hint  # noqa: PLC0415  only for an error
+
         url = _SECRETS.sub("", url)
         meant = broker_url_hint(url)
         raise ValueError(f"{url!r} is not a broker address: " + (f'did you mean "{meant}"?' if meant else _FORMS))

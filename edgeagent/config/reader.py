@@ -11,7 +11,6 @@ import msgspec
 from edgeagent.common.foreign import shown
 from edgeagent.common.names import nearest
 from edgeagent.common.units import BitRate, Duration, Size
-from edgeagent.config.meant import key_hint, number_hint
 from edgeagent.config.tables import FilePath, MadePath
 from edgeagent.errors import Problem
 
@@ -125,6 +124,8 @@ def _parsed(kind: type[Duration | Size | BitRate], value: object) -> Duration | 
     try:
         return kind.parse(value)
     except ValueError as exc:
+        from edgeagent.config.meant import number_hint  # noqa: PLC0415  only for an error
+
         hint = number_hint(value) if isinstance(value, str) else ""
         raise ValueError(f"{exc}{hint}") from exc
 
@@ -139,6 +140,8 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:
+    from edgeagent.config.meant import key_hint  # noqa: PLC0415  only for an error
+
     return f"unknown key{key_hint(key, known)} (known here: {', '.join(known)})"
 
 

@@ -64,6 +64,11 @@ class Connection(_Table, frozen=True, kw_only=True):
     session_expiry: Duration = Duration(7 * 86400)
 
     @property
+    def certificate_files(self) -> tuple[str, ...]:
+        """The files from which our certificates are made, and those that we trust."""
+        return tuple(file for file in (self.ca_file, self.cert_file, self.key_file, self.key_password_file) if file)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The broker's addresses as URLs, in the order in which to try them."""
         return self.urls or (self.url,)

@@ -24,12 +24,12 @@ from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.links.servers import close_servers
 from edgeagent.ports.device import DevicePort
-from edgeagent.ports.large import LargeDataPort
 from edgeagent.ports.operator import OperatorPort
 from edgeagent.ports.watch import WatchPort
 
 if TYPE_CHECKING:
     from edgeagent.httpapi.large import LargeEvents
+    from edgeagent.ports.large import LargeDataPort
 
 _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0

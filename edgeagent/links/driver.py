@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
-from edgeagent.common.finding import Finding
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
 from edgeagent.links.request import LinkRequest
-from edgeagent.links.trial import BrokerTrial
 from edgeagent.ports.link import Link, LinkOwner
 
 if TYPE_CHECKING:
     import ssl
+
+    from edgeagent.common.finding import Finding
+    from edgeagent.links.trial import BrokerTrial
 
 
 class LinkDriver(Link, Protocol):

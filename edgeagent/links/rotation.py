@@ -10,13 +10,16 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from edgeagent.common.certificates import Ends
+from edgeagent.common.certificate_ends import Ends
 from edgeagent.common.plural import counted
-from edgeagent.config.secretfile import FileState
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.links.tls import Identity, certificate_files, load_identity, state_of_files
+
+if TYPE_CHECKING:
+    from edgeagent.config.secretfile import FileState
+    from edgeagent.links.tls import Identity
 
 # With fewer days left than this, a warning is logged, once in this period.
 WARN_DAYS = 30
@@ -47,7 +50,7 @@ class Rotation:
     @property
     def has_files(self) -> bool:
         """Whether there are certificate files, which can be replaced."""
-        return bool(certificate_files(self._connection))
+        return bool(self._connection.certificate_files)
 
     @property
     def ends(self) -> Ends:
@@ -67,6 +70,8 @@ class Rotation:
         Raises:
             Denied: those on disk cannot be used. The attempt after this one may get those that worked last.
         """
+        from edgeagent.links.tls import load_identity, state_of_files  # noqa: PLC0415  only for links with TLS
+
         files = await asyncio.to_thread(state_of_files, self._connection)
         proven, self._chosen = self._proven, None
         take_old = files == self._refused if self._old_is_next is None else self._old_is_next
@@ -92,6 +97,8 @@ class Rotation:
         """Whether there are certificates on disk that were not tried yet."""
         if self._proven is None:
             return False
+        from edgeagent.links.tls import state_of_files  # noqa: PLC0415  as above
+
         self._seen = await asyncio.to_thread(state_of_files, self._connection)
         return self._seen not in {self._proven.files, self._refused}
 
@@ -101,6 +108,8 @@ class Rotation:
         Raises:
             Denied: they cannot be used.
         """
+        from edgeagent.links.tls import load_identity  # noqa: PLC0415  as above
+
         return await asyncio.to_thread(load_identity, address, self._connection)
 
     def refuse(self, error: UplinkError) -> None:

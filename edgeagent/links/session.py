@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import os
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +16,7 @@ from edgeagent.config.addresses import is_amqp, is_loopback, is_pubsub, split_br
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Unavailable, UplinkError
-from edgeagent.links import tls
+from edgeagent.links.chance import fraction
 from edgeagent.links.drain import SessionDrain
 from edgeagent.links.driver import Dialer, LinkDriver
 from edgeagent.links.engines import engine_of, has_tls
@@ -200,8 +199,7 @@ async def keep_connected(
         owner.on_down(reconnecting.judged(ending.error, loop.time()))
         if ending.rotated:
             continue
-        fraction = random.random()  # noqa: S311  jitter is no secret
-        wait_s = reconnecting.wait_s(ending.up_s, taken_over=ending.taken_over, fraction=fraction)
+        wait_s = reconnecting.wait_s(ending.up_s, taken_over=ending.taken_over, fraction=fraction())
         failures = reconnecting.failures
         extra = {"event": "mqtt_reconnect_wait", "address": address, "wait_s": wait_s, "failures": failures}
         _log.debug("next attempt to connect after a wait", extra=extra)
@@ -353,7 +351,9 @@ async def _open(
     """Begin to connect, with TLS if there is a context; the link's `up` says how that ended."""
     password = None
     if connection.password_file:
-        password = await asyncio.to_thread(tls.read_secret, request.address, "password_file", connection.password_file)
+        from edgeagent.links.tls import read_secret  # noqa: PLC0415  only for those who use it
+
+        password = await asyncio.to_thread(read_secret, request.address, "password_file", connection.password_file)
     return await dialer.dial(request, owner, context, password)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeagent.common.certificates import Ends, expiries
+from edgeagent.common.certificate_ends import Ends
+from edgeagent.common.certificates import expiries
 from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Connection
@@ -42,15 +43,9 @@ def read_secret(address: str, key: str, file: str) -> bytes:
         raise Denied(address, f"{key} {file} cannot be read ({exc.strerror})") from exc
 
 
-def certificate_files(connection: Connection) -> tuple[str, ...]:
-    """The configured files that make up an `Identity`."""
-    named = (connection.ca_file, connection.cert_file, connection.key_file, connection.key_password_file)
-    return tuple(file for file in named if file)
-
-
 def state_of_files(connection: Connection) -> tuple[FileState, ...]:
     """What `Identity.files` would be now. Looks at files: not for the loop's thread."""
-    return tuple(state_of_file(file) for file in certificate_files(connection))
+    return tuple(state_of_file(file) for file in connection.certificate_files)
 
 
 def load_identity(address: str, connection: Connection) -> Identity:

@@ -16,7 +16,6 @@ from edgeagent.listener.access import Permissions, admission
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.packets import Connect, ConnectionEnded, Input
 from edgeagent.listener.reasons import Reason
-from edgeagent.listener.tls_failures import tls_failure
 from edgeagent.listener.traffic import DeviceTraffic, fresh_id
 
 if TYPE_CHECKING:
@@ -142,6 +141,8 @@ class Door:
 
     def unencrypted(self, client: ConnectedDevice, exc: BaseException, *, has_spoken: bool) -> None:
         """See `Desk`."""
+        from edgeagent.listener.tls_failures import tls_failure  # noqa: PLC0415  only for listeners with TLS
+
         failure = tls_failure(getattr(exc, "reason", None), timed_out=isinstance(exc, ConnectionAbortedError))
         if has_spoken:  # else it may have looked only whether somebody listens
             self.counts.connects_refused += 1

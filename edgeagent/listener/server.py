@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from edgeagent.common.browsers import own_names
-from edgeagent.common.certificates import Ends
+from edgeagent.common.certificate_ends import Ends
 from edgeagent.common.passed_sockets import refuse_left
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
@@ -28,7 +28,6 @@ from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
 from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_address
 from edgeagent.listener.store import ListenerStore
-from edgeagent.listener.tls import ServerCertificates
 from edgeagent.listener.traffic import DeviceTraffic
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
@@ -36,6 +35,7 @@ from edgeagent.ports.event_topics import EventTopics
 if TYPE_CHECKING:
     import ssl
 
+    from edgeagent.listener.tls import ServerCertificates
     from edgeagent.listener.users import Users
 
 _BACKLOG: Final = 512
@@ -96,7 +96,7 @@ class MqttListener:
         self._door.shut = shut
         self._limits = Limits(max_packet_bytes=int(mqtt.max_packet))
         self._patience = DeviceTimeouts()
-        self._certificates = ServerCertificates(mqtt)
+        self._certificates: ServerCertificates | None = None
         self._hosts = hosts
         self._sockets: list[tuple[ListenAddress, socket.socket]] = []
         self._servers: list[asyncio.Server] = []
@@ -123,6 +123,9 @@ class MqttListener:
         refuse_left(left, "mqtt", "mqtt.listen")
         tls = None
         if any(address.is_tls for address, _ in self._sockets):
+            from edgeagent.listener.tls import ServerCertificates  # noqa: PLC0415  only for those who use it
+
+            self._certificates = ServerCertificates(self._mqtt)
             tls = await asyncio.to_thread(self._certificates.load)
         for address, sock in self._sockets:
             self._servers.append(await self._serve(address, sock, tls))
@@ -150,11 +153,11 @@ class MqttListener:
                 extra={"event": "mqtt_revoked", "disconnected": gone, "subscriptions": revoked},
             )
 
-    async def _keep_certificates(self) -> None:
+    async def _keep_certificates(self, certificates: ServerCertificates) -> None:
         """Take up other certificates, for the connections to come."""
         while True:
             await asyncio.sleep(_CERTIFICATES_S)
-            tls = await asyncio.to_thread(self._certificates.renewed)
+            tls = await asyncio.to_thread(certificates.renewed)
             if tls is None:
                 continue
             for place, (address, sock) in enumerate(self._sockets):
@@ -189,8 +192,8 @@ class MqttListener:
             "mqtt events": self.traffic.inbox.run(),
             "mqtt clock": self._tick(),
         }
-        if any(address.is_tls for address, _ in self._sockets):
-            tasks["mqtt certificates"] = self._keep_certificates()
+        if self._certificates is not None:
+            tasks["mqtt certificates"] = self._keep_certificates(self._certificates)
         return tasks
 
     async def _tick(self) -> None:
@@ -252,7 +255,7 @@ class MqttListener:
             broker=broker.counts,
             queued_bytes=broker.sessions.room.used_bytes,
             retained_bytes=broker.retained.used_bytes,
-            ends=self._certificates.ends,
+            ends=self._certificates.ends if self._certificates is not None else Ends(),
         )
 
     def stats(self) -> dict[str, Any]:
@@ -261,7 +264,7 @@ class MqttListener:
         return {
             "addresses": self.addresses,
             "connects_refused_by": dict(self._door.refusals),
-            "certificate_days_left": self._certificates.days_left,
+            "certificate_days_left": self._certificates.days_left if self._certificates is not None else None,
             "connections": self._door.connections,
             "sessions": len(broker.sessions),
             "subscriptions": broker.subscriptions.count,

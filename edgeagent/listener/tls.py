@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeagent.common.certificates import Ends, expiries
+from edgeagent.common.certificate_ends import Ends
+from edgeagent.common.certificates import expiries
 from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Mqtt

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeagent.common.finding import Finding
 from edgeagent.config.tables import Connection
 from edgeagent.links.driver import Dialer
 from edgeagent.links.request import LinkRequest
-from edgeagent.links.trial import BrokerTrial
 from edgeagent.mqtt import engines
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link_driver import MqttLinkDriver
 from edgeagent.mqtt.negotiation import Attempt, Negotiation
-from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.ports.link import LinkOwner, Will
 
 if TYPE_CHECKING:
     import ssl
+
+    from edgeagent.common.finding import Finding
+    from edgeagent.links.trial import BrokerTrial
+    from edgeagent.mqtt.qos2 import Qos2Handshakes
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,11 @@ class _MqttDialer:
 
     def __init__(self, connection: Connection, *, exactly_once: bool) -> None:
         self._connection = connection
-        self._qos2 = Qos2Handshakes() if exactly_once else None
+        self._qos2: Qos2Handshakes | None = None
+        if exactly_once:
+            from edgeagent.mqtt.qos2 import Qos2Handshakes  # noqa: PLC0415  only for those who use it
+
+            self._qos2 = Qos2Handshakes()
         self._negotiation: Negotiation | None = None
         self._link: MqttLinkDriver | None = None
         self._session_in_doubt = False

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeagent.links.request import LinkRequest
-from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.ports.link import PREFETCH
+
+if TYPE_CHECKING:
+    from edgeagent.mqtt.qos2 import Qos2Handshakes
 
 # The receive maximum that we announce in CONNECT.
 RECEIVE_MAX = PREFETCH

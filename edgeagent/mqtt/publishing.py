@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeagent.mqtt.encoding import PublishEncoder
 from edgeagent.mqtt.limits import BrokerLimits
@@ -20,7 +21,6 @@ from edgeagent.mqtt.packets import (
     pubrel_packet,
     repeated,
 )
-from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.mqtt.reason_codes import (
     FAILURE,
     MALFORMED,
@@ -29,6 +29,9 @@ from edgeagent.mqtt.reason_codes import (
     too_large,
 )
 from edgeagent.ports.link import Ack, Publication
+
+if TYPE_CHECKING:
+    from edgeagent.mqtt.qos2 import Qos2Handshakes
 
 _EXACTLY_ONCE = 2
 # An agent publishes on two or three topics again and again; each alias that we define costs the broker memory.

@@ -28,8 +28,8 @@ _NO_END = 1 << 62
 _log = logging.getLogger(__name__)
 
 
-def with_mended(store: Store, state: Path, now_ms: int) -> Store:
-    """Import the files put aside that can be opened by now, synced, and remove them; returns the store.
+def take_up_mended(store: Store, state: Path, now_ms: int) -> None:
+    """Import the files put aside that can be opened by now, synced, and remove them.
 
     A file that cannot be imported is left for a later start.
     """
@@ -52,7 +52,6 @@ def with_mended(store: Store, state: Path, now_ms: int) -> Store:
             count,
             extra={"event": "unreadable_taken_up", "path": str(path), "imported": count},
         )
-    return store
 
 
 def _segment(path: Path) -> Segment | None:

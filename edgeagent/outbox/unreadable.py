@@ -11,13 +11,16 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem, may_not_open, may_not_read, put_aside, rename
-from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import user_name
 from edgeagent.outbox.records import LOGS
 from edgeagent.outbox.segment import number_of
+
+if TYPE_CHECKING:
+    from edgeagent.outbox.overlay import Overlay
 
 ASIDE = "unreadable"
 _AGENT_ID = "agent-id"

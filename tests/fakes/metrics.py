@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.metrics import AgentFigures, LinkFigures, UploadFigures, agent_families
-from edgeagent.common.certificates import Ends
+from edgeagent.common.certificate_ends import Ends
 from edgeagent.common.exposition import MetricFamily, exposition
 from edgeagent.common.histogram import Histogram
 from edgeagent.dispatcher.capacity import LimitUse

@@ -10,8 +10,9 @@ import pytest
 
 from edgeagent.agent.causes import Cause, CauseKind
 from edgeagent.agent.course import course_of
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings, TriggerFacts
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings, TriggerFacts
 from edgeagent.agent.inflight import FlightPhase
+from edgeagent.agent.lines import RateWait
 from edgeagent.common.times import instant, rfc3339
 from edgeagent.events.event import Record
 from edgeagent.ledger.followed import Followed

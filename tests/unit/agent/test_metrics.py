@@ -8,7 +8,7 @@ import pytest
 from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.metrics import MAX_RULES, OTHER_RULES, agent_families
-from edgeagent.common.certificates import Ends
+from edgeagent.common.certificate_ends import Ends
 from edgeagent.ports.account import Account, EventCounts, EventWay
 from tests.fakes.metrics import END, agent_figures, health, values_of
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings
 from edgeagent.agent.inflight import FlightPhase
+from edgeagent.agent.lines import RateWait
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where
 from edgeagent.errors import NotFound

@@ -7,7 +7,8 @@ from unittest import mock
 
 import pytest
 
-from edgeagent.common.certificates import Ends, first_to_end
+from edgeagent.common.certificate_ends import Ends
+from edgeagent.common.certificates import first_to_end
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.links.rotation import Rotation
