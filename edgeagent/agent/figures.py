@@ -124,7 +124,7 @@ class Figures:
                 **self._uplink.stats(),
                 "certificate_days_left": self._rotations["uplink"].days_left,
             },
-            "ledger": self._ledger.stats()._asdict(),
+            "ledger": msgspec.structs.asdict(self._ledger.stats()),
             "rules": msgspec.to_builtins(self._intake.rule_counts),
             "rates": self._uplink.limited.stats(),
             "http": self._http(),

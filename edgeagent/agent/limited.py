@@ -359,7 +359,7 @@ class LimitedTriggers:
             return found, limited.is_sparse(store.log(LIMITED), self._copied_seq)
 
         read, self._is_sparse = await self._outbox.when_released(work)
-        self._lines.read(part, *read)
+        self._lines.read(part, read.found, read.next_seq)
 
     async def _begin_condensing(self) -> None:
         """Forget the lines, and copy the log's triggers to its end; they join their lines from there."""

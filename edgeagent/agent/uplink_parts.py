@@ -7,7 +7,7 @@ The link calls `UplinkOwner`. That hands on to three equals, none of which calls
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.uploads_ahead import UploadsAhead
 
 
-class UplinkParts(NamedTuple):
+class UplinkParts(msgspec.Struct, frozen=True):
     """The parts of the uplink that the rest of the agent uses."""
 
     triggers: Triggers

@@ -121,9 +121,9 @@ class AgentClient:
             AgentUnreachable, AgentRefused: as for `request`.
             CommandFailed: the agent is of another version, and answers in another form.
         """
-        target, body, media_type = request_of(call, arguments)
-        headers = {"Content-Type": media_type} if body is not None else {}
-        _, answer = self.request(call.method, target, body, headers, _DISK_TIMEOUT_S)
+        made = request_of(call, arguments)
+        headers = {"Content-Type": made.media_type} if made.body is not None else {}
+        _, answer = self.request(call.method, made.target, made.body, headers, _DISK_TIMEOUT_S)
         try:
             return msgspec.convert(answer, call.result)
         except msgspec.ValidationError as exc:

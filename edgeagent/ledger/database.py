@@ -7,7 +7,9 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from edgeagent.ledger.schema import (
     AFTER,
@@ -43,7 +45,7 @@ _MOST_VALUES = 900
 _log = logging.getLogger(__name__)
 
 
-class LedgerStats(NamedTuple):
+class LedgerStats(msgspec.Struct, frozen=True):
     """The ledger's size on disk, and how many unfinished triggers it deleted for lack of space since the start."""
 
     used_bytes: int

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from edgeagent.ledger.schema import COLUMNS, CORRELATION_CHARS, Relayed, from_row
 from edgeagent.wire.lifecycle import Life
@@ -28,7 +30,7 @@ class By(Enum):
     SOURCE = "the source"
 
 
-class Followed(NamedTuple):
+class Followed(msgspec.Struct, frozen=True):
     """A trigger that the ledger follows.
 
     `version`: which of its reports this is. `untold`: the ways by which devices are not told of it yet
@@ -41,7 +43,7 @@ class Followed(NamedTuple):
     relayed_ms: int
 
 
-class Seek(NamedTuple):
+class Seek(msgspec.Struct, frozen=True):
     """A search. `after`: for a search by event, the row from which its next part goes on."""
 
     by: By
@@ -84,7 +86,7 @@ def sought(rows: Rows, seek: Seek) -> tuple[list[Followed], Seek | None]:
         if event_id == seek.text
         for row in rows.execute(_SELECT + "rowid = ?", (rowid,))
     ]
-    return found, seek._replace(after=part[-1][0]) if len(part) == _PART_ROWS else None
+    return found, msgspec.structs.replace(seek, after=part[-1][0]) if len(part) == _PART_ROWS else None
 
 
 def with_uncommitted(
@@ -105,7 +107,7 @@ def with_uncommitted(
     for at_ms, way, name, version in told:
         known = by_id.get(name)
         if known is not None and known.version == version and known.untold & way:
-            by_id[name] = known._replace(untold=known.untold & ~way, relayed_ms=at_ms)
+            by_id[name] = msgspec.structs.replace(known, untold=known.untold & ~way, relayed_ms=at_ms)
     return sorted(by_id.values(), key=_accepted_ms, reverse=True)[: seek.limit]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from edgeagent.listener.packets import Publish
@@ -20,7 +21,7 @@ class Kept(NamedTuple):
     expires_at: float | None
 
 
-class Parcel(NamedTuple):
+class Parcel(msgspec.Struct, frozen=True):
     """A message for one client. `qos`, `retain` and `identifiers` count, whatever the message itself says of them.
 
     `expires_at`: when it is worth nothing any more, None: never.

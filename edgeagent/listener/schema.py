@@ -94,9 +94,9 @@ def session_row(session: StoredSession) -> _Row:
 
 def waiting_rows(waiting: WaitingParcels, times: Times) -> Iterator[_Row]:
     """The values of `PUT_WAITING` for what waits in a session."""
-    for position, (publish, qos, retain, identifiers, expires_at) in enumerate(waiting.messages):
-        data = msgspec.msgpack.encode(_Parcel(publish, qos, retain, identifiers))
-        yield waiting.client_id, position, data, times.unix_ms(expires_at)
+    for position, parcel in enumerate(waiting.messages):
+        kept = _Parcel(parcel.publish, parcel.qos, parcel.retain, parcel.identifiers)
+        yield waiting.client_id, position, msgspec.msgpack.encode(kept), times.unix_ms(parcel.expires_at)
 
 
 def messages_in(rows: Iterable[_Row], times: Times, damaged: Callable[[str], None]) -> Iterator[Kept]:

@@ -10,7 +10,7 @@ What a filter costs is its levels, and a level more for each 64 bytes: so much a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Grant(msgspec.Struct, frozen=True):
     identifier: int = 0
 
 
-class Receiver(NamedTuple):
+class Receiver(msgspec.Struct, frozen=True):
     """A client that gets a message, by one or several of its subscriptions.
 
     `grants`: all of them, if the client does not get its own messages by each.

@@ -88,4 +88,4 @@ class _MqttDialer:
 
 def _renewed(will: Will | None, now: Will | None) -> Will | None:
     """The will as negotiated, with the payload that it has now."""
-    return will if will is None or now is None else will._replace(payload=now.payload)
+    return will if will is None or now is None else msgspec.structs.replace(will, payload=now.payload)

@@ -52,14 +52,14 @@ class Negotiation:
         if will is None:
             return None
         retained, qos = self._retained and not self._plain, self._qos and not self._plain
-        return will._replace(retain=will.retain and retained, qos=will.qos if qos else 0)
+        return msgspec.structs.replace(will, retain=will.retain and retained, qos=will.qos if qos else 0)
 
     def ended(self, attempt: Attempt) -> bool:
         """Learn from how an attempt ended. True: the next attempt asks for less, and is made at once."""
         if self._has_codes:
             return self._learn_from_codes(attempt)
         plain, self._plain = self._plain, False  # a mere guess is tried again each time
-        if plain or self._will is None or self._will == self._will._replace(retain=False, qos=0):
+        if plain or self._will is None or self._will == msgspec.structs.replace(self._will, retain=False, qos=0):
             self._plain = not plain and attempt.over_retained
             return False
         self._plain = attempt.unanswered or attempt.over_retained

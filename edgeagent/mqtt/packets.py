@@ -149,8 +149,9 @@ def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
         username=handshake.username,
         password=password,
         clean_start=handshake.clean_start,
-        will=will
-        and mqtt5.Will(
+        will=None
+        if will is None
+        else mqtt5.Will(
             will.topic, payload=will.payload, qos=QOS[will.qos], retain=will.retain, will_delay_interval=will.delay_s
         ),
         keep_alive=handshake.keepalive_s,
@@ -165,12 +166,12 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
     handling = mqtt5.RetainHandling
     filters = [
         mqtt5.TopicFilter(
-            topic_filter,
-            max_qos=QOS[qos],
+            asked.topic_filter,
+            max_qos=QOS[asked.qos],
             retain_as_published=False,
-            retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
+            retain_handling=handling.SEND_ALWAYS if asked.retained else handling.SEND_NEVER,
         )
-        for topic_filter, qos, retained, *_ in subscriptions
+        for asked in subscriptions
     ]
     return mqtt5.SubscribePacket(packet_id, filters).write()
 

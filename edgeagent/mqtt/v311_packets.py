@@ -87,10 +87,11 @@ def packet_bytes(publication: Publication, properties: Any) -> int:
 def subscribe_list(subscriptions: tuple[Subscription, ...], *, v5: bool) -> Any:
     """The argument of aiomqtt's `subscribe`. Only MQTT 5 can refuse retained messages."""
     if not v5:
-        return [(topic_filter, qos) for topic_filter, qos, *_ in subscriptions]
+        return [(asked.topic_filter, asked.qos) for asked in subscriptions]
+    handling = {True: _SEND_RETAINED, False: _DO_NOT_SEND_RETAINED}
     return [
-        (topic_filter, SubscribeOptions(qos, retainHandling=_SEND_RETAINED if retained else _DO_NOT_SEND_RETAINED))
-        for topic_filter, qos, retained, *_ in subscriptions
+        (asked.topic_filter, SubscribeOptions(asked.qos, retainHandling=handling[asked.retained]))
+        for asked in subscriptions
     ]
 
 

@@ -67,7 +67,7 @@ _KINDS = bytes(FrameKind)
 _KIND_OF = {int(kind): kind for kind in FrameKind}
 
 
-class SegmentHeader(NamedTuple):
+class SegmentHeader(msgspec.Struct, frozen=True):
     """The start of a segment.
 
     `previous_number`: the segment before it, 0 if there was none; `previous_bytes`: how many bytes of it are valid.
@@ -164,7 +164,7 @@ class FramesEnd(msgspec.Struct, frozen=True):
     written_seq: int
 
 
-class Block(NamedTuple):
+class Block(msgspec.Struct, frozen=True):
     """A decoded index: the offsets of the block, of its payloads and of the next block; and each frame's fields."""
 
     start: int
@@ -183,7 +183,9 @@ class Block(NamedTuple):
 
     def moved(self, distance: int) -> Block:
         """The same block with every offset increased by `distance` bytes."""
-        return self._replace(start=self.start + distance, offset=self.offset + distance, end=self.end + distance)
+        return msgspec.structs.replace(
+            self, start=self.start + distance, offset=self.offset + distance, end=self.end + distance
+        )
 
 
 def blocks_bytes(frames: int, payload_bytes: int) -> int:

@@ -11,7 +11,6 @@ Everything here is done in parts, each of which holds up commits no longer than 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -33,21 +32,21 @@ _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 
 
-class HeldBack(NamedTuple):
+class HeldBack(msgspec.Struct, frozen=True):
     """A leased trigger that must wait. `high`: before those of normal priority."""
 
     leased: Leased
     high: bool
 
 
-class Condensing(NamedTuple):
+class Condensing(msgspec.Struct, frozen=True):
     """How far the log is condensed: the next seq to copy, and the seq before which everything is copied."""
 
     seq: int
     end: int
 
 
-class LinePart(NamedTuple):
+class LinePart(msgspec.Struct, frozen=True):
     """Triggers that were read, in order, and the seq from which to read on."""
 
     found: Sequence[Leased]
@@ -153,7 +152,7 @@ def _as_it_is(_: Artifact) -> str:
 
 
 def _moved(waiting: HeldBack, now_ms: int) -> Moved:
-    leased, high = waiting
+    leased, high = waiting.leased, waiting.high
     record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
     again = leased.moved is not None and leased.moved.origin in {DEAD, IMPORT}
     return Moved(leased.log, leased.seq, record, REPLAYED if again else "", int(high), 0, now_ms, leased.boot)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -39,7 +38,7 @@ _BATCH_KIND = bytes((FrameKind.BATCH,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Entries(NamedTuple):
+class Entries(msgspec.Struct, frozen=True):
     """Frames to append: the kind, trigger count and payload of each; `room`: bytes for all of them (`room_of`)."""
 
     kinds: bytes
@@ -356,7 +355,7 @@ class Log:
 
     def _write(self, entries: Entries, batch: Batch) -> None:
         assert self._writer is not None  # noqa: S101  rolling made it
-        kinds, counts, payloads, _ = entries
+        kinds, counts, payloads = entries.kinds, entries.counts, entries.payloads
         marked = _encode(msgspec.structs.replace(batch, synced_seq=self.next_seq - 1))
         blocks = encode_blocks(self._writer.salt, self.next_seq, _BATCH_KIND + kinds, (0, *counts), (marked, *payloads))
         try:

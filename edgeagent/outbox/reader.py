@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
@@ -25,7 +27,7 @@ from edgeagent.outbox.segment import Segment
 _CHUNK_BYTES = 384 << 10
 
 
-class Damage(NamedTuple):
+class Damage(msgspec.Struct, frozen=True):
     """Records that cannot be read: seqs `first_seq .. end_seq` (excluded), bytes `offset .. end` of a segment.
 
     `segment` is None when a whole segment is missing. `reason`: what else is wrong with records that can be read.

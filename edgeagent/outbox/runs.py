@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from edgeagent.outbox.records import Leased
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from edgeagent.outbox.store import Store
 
 
-class ReleasedRun(NamedTuple):
+class ReleasedRun(msgspec.Struct, frozen=True):
     """Triggers of a log that ended in the same way, from `seq` on. Their records are not kept."""
 
     log: str
@@ -39,6 +41,6 @@ def runs_of(leased: Sequence[Leased], way: str) -> list[ReleasedRun]:
 
 def apply(store: Store, releases: Iterable[ReleasedRun]) -> None:
     """Release triggers; what became of them need not be written anywhere yet."""
-    for name, seq, count, way in releases:
-        store.release(name, seq, way, count)
+    for run in releases:
+        store.release(run.log, run.seq, run.way, run.triggers)
         store.unnoted = True

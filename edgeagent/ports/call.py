@@ -5,7 +5,7 @@ The server decodes requests and the client encodes them from the same `Call`, so
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -17,7 +17,7 @@ A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-class Call(NamedTuple, Generic[A, R]):
+class Call(msgspec.Struct, Generic[A, R], frozen=True):
     """One call. `A` is the Struct of its arguments, `R` that of its result.
 
     The members of `A` are sent as follows: a member that `path` names in braces is part of the path; those of a GET are
@@ -68,7 +68,7 @@ class Call(NamedTuple, Generic[A, R]):
         return f"{{{field.encode_name}}}" in self.path
 
 
-class CallRequest(NamedTuple):
+class CallRequest(msgspec.Struct, frozen=True):
     """An encoded call. `target`: path and query. `body`: None if there is none."""
 
     target: str

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -125,7 +125,7 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     outcome: PublishOutcome = TAKEN
 
 
-class Subscription(NamedTuple):
+class Subscription(msgspec.Struct, frozen=True):
     """A topic filter and the requested QoS. Retained messages are requested only if `retained`.
 
     If the broker refuses one that is `required`, the connection ends and `on_up` is not called; the refusal of another
@@ -140,7 +140,7 @@ class Subscription(NamedTuple):
     kept: tuple[str, ...] = ()
 
 
-class Will(NamedTuple):
+class Will(msgspec.Struct, frozen=True):
     """The message that the broker publishes for us when we have been gone for `delay_s`."""
 
     topic: str

@@ -79,7 +79,12 @@ class Scene:
             firing_limits=self._intake.firing_limits,
             identity=lambda: "",
         )
-        self.triggers, self.sender, self.answers, self.queries = parts[:4]
+        self.triggers, self.sender, self.answers, self.queries = (
+            parts.triggers,
+            parts.sender,
+            parts.answers,
+            parts.queries,
+        )
         self.stats = parts.stats
         self.link = FakeLink()
         self._numbers = itertools.count(1)

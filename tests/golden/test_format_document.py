@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import pytest
 
 from edgeagent.events.artifact import Artifact
@@ -117,7 +118,7 @@ def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected:
     assert header["crc"] == crc32(data[:92])
     known = SegmentHeader.decode(data)
     assert known is not None
-    assert known._asdict() == {name: header[name] for name in known._fields}
+    assert msgspec.structs.asdict(known) == {name: header[name] for name in known.__struct_fields__}
     found, offset = [], HEADER_BYTES
     while any(data[offset:]):
         index = fields("index field", data[offset:])

@@ -243,7 +243,8 @@ def test_while_connections_end_over_a_publication_the_others_say_why_they_wait()
 
 
 def test_a_finished_trigger_tells_all_its_steps_with_times() -> None:
-    done = followed(State.SUCCEEDED, 10, steps="p120 t340 r1200", progress="3/3")._replace(relayed_ms=NOW_MS)
+    done = followed(State.SUCCEEDED, 10, steps="p120 t340 r1200", progress="3/3")
+    done = msgspec.structs.replace(done, relayed_ms=NOW_MS)
     found = course(followed=done)
     assert [(step.step, step.at, step.detail) for step in found.steps] == [
         ("accepted", ACCEPTED, None),

@@ -117,8 +117,8 @@ async def test_what_the_client_writes_the_server_reads(call: Call[Any, Any]) -> 
     arguments = ARGUMENTS[call.name]
     calls = Calls()
     calls.operator.dead = [dead_letter()]
-    target, body, _ = request_of(call, arguments)
-    answer = await calls(call.method, target, body or b"")
+    made = request_of(call, arguments)
+    answer = await calls(call.method, made.target, made.body or b"")
     assert calls.operator.calls == [(call.name, arguments)]
     assert answer.status == 200
     assert isinstance(msgspec.json.decode(answer.body, type=call.result), call.result)
@@ -126,8 +126,10 @@ async def test_what_the_client_writes_the_server_reads(call: Call[Any, Any]) -> 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 async def test_devices_cannot_reach_what_is_the_operators(call: Call[Any, Any]) -> None:
-    target, body, _ = request_of(call, ARGUMENTS[call.name])
-    assert (await Calls(on_tcp=True)(call.method, target, body or b"")).status == (200 if call.on_tcp else 404)
+    made = request_of(call, ARGUMENTS[call.name])
+    assert (await Calls(on_tcp=True)(call.method, made.target, made.body or b"")).status == (
+        200 if call.on_tcp else 404
+    )
 
 
 def test_only_what_tells_a_device_no_more_than_its_lists_is_offered_on_tcp() -> None:

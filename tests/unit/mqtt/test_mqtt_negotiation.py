@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edgeagent.mqtt.negotiation import Attempt, Negotiation
 from edgeagent.ports.link import Abilities, Will
 
 WILL = Will("state", b"offline", qos=1, retain=True, delay_s=30)
-UNRETAINED, PLAIN = WILL._replace(retain=False), WILL._replace(retain=False, qos=0)
+UNRETAINED, PLAIN = msgspec.structs.replace(WILL, retain=False), msgspec.structs.replace(WILL, retain=False, qos=0)
 
 
 def test_a_will_that_cannot_be_retained_is_sent_again_without_at_once() -> None:
@@ -20,7 +21,7 @@ def test_a_will_that_cannot_be_retained_is_sent_again_without_at_once() -> None:
 def test_a_will_at_a_qos_that_the_broker_has_not_goes_at_qos_0() -> None:
     negotiation = Negotiation("5", WILL)
     assert negotiation.ended(Attempt(refused_with=0x9B))
-    assert negotiation.will == WILL._replace(qos=0)
+    assert negotiation.will == msgspec.structs.replace(WILL, qos=0)
     assert negotiation.ended(Attempt(refused_with=0x9A))
     assert negotiation.will == PLAIN
 

@@ -82,7 +82,9 @@ def test_a_reader_goes_on_after_the_segment_it_is_in_was_removed() -> None:
     log_of(store).release(1, 2 * A_SEGMENT, "settled")
     store.checkpoint()
     items = reader.read(100, 1 << 20)
-    assert [item[:2] for item in items if isinstance(item, Damage)] == [(5, 9)], "released before: counts as nothing"
+    assert [(item.first_seq, item.end_seq) for item in items if isinstance(item, Damage)] == [(5, 9)], (
+        "released before: counts as nothing"
+    )
     assert seqs(items) == [9, 10, 11, 12]
 
 
