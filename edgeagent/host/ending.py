@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from edgeagent.host.loop import Loop
 from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
 
 # From the stop or the failure to the end of the process; less than systemd's TimeoutStopSec (30 s).
@@ -87,7 +88,7 @@ def run(serve: Callable[[Deadline], Coroutine[Any, Any, int]]) -> int:
             os._exit(code)
         return code
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(main())
 
 
