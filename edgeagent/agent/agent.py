@@ -38,7 +38,7 @@ from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.errors import DiskReadOnly, StorageFailed
 from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
-from edgeagent.host.memory import give_back_free_memory
+from edgeagent.host.memory import FreeMemory
 from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.host.troubles import LastTroubles
 from edgeagent.httpapi.server import HttpServer
@@ -320,7 +320,7 @@ class _Agent:
             hosts=config.http.hosts,
             page=config.http.page,
             stops=config.http.stop_triggers,
-            tidy=give_back_free_memory,
+            tidy=FreeMemory().give_back,
             large=self._spool.large if self._spool is not None else None,
         )
 
