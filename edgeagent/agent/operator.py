@@ -17,13 +17,11 @@ from edgeagent.common.times import rfc3339
 from edgeagent.errors import NotFound
 from edgeagent.outbox import transfer
 from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.keeping import must_keep
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DISCARDED, LOGS, NORMAL, REPLAYED, Leased
-from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
-from edgeagent.outbox.verify import overview as overview_of
-from edgeagent.outbox.verify import verify_part
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.operator import (
     DATA,
@@ -185,10 +183,14 @@ class Operator:
 
     def overview(self, _: NoArguments) -> Overview:
         """What is known of the outbox on disk without reading its logs."""
-        return overview_of(self._store, self._filesystem, self._directory)
+        from edgeagent.outbox.verify import overview  # noqa: PLC0415  only for who asks
+
+        return overview(self._store, self._filesystem, self._directory)
 
     def verify(self, asked: LogPlace) -> VerifiedPart:
         """Read and check a part of a log."""
+        from edgeagent.outbox.verify import verify_part  # noqa: PLC0415  as above
+
         return verify_part(self._store, asked.log, asked.seq)
 
     def data(self, asked: DataPlace) -> DataPiece:

@@ -90,13 +90,3 @@ class RescueStore(Store):
     def _reason(self) -> DiskReadOnly:
         assert self.read_only is not None  # noqa: S101  set when it was opened
         return self.read_only
-
-
-def must_keep(store: Store) -> None:
-    """Check that a change to a store will survive the process.
-
-    Raises:
-        DiskReadOnly: it would not.
-    """
-    if store.read_only is not None:
-        raise store.read_only

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeagent.errors import MessageError, NotFound, OutboxFull
 from edgeagent.events.artifact import Artifact
+from edgeagent.outbox.keeping import must_keep
 from edgeagent.outbox.moves import parts_of
 from edgeagent.outbox.records import (
     EVENT_LOGS,
@@ -25,7 +26,6 @@ from edgeagent.outbox.records import (
     import_key,
     import_marks,
 )
-from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.spooled import lacking
 from edgeagent.outbox.store import Store
 from edgeagent.ports.operator import (
