@@ -1,7 +1,7 @@
 """What an agent costs that has nothing to do: memory, wake-ups and processor time (goal G6).
 
-Real agents, each with its uplink to a real Mosquitto by MQTT 5, over the bytecode that an installation leaves. Beside
-them a Python that has imported the libraries, and waits in a loop: what no agent can be below.
+Real agents, each with its uplink to a real Mosquitto by MQTT 5, over the bytecode that an installation leaves, and with
+a ledger. Beside them a Python that has imported the libraries, and waits in a loop: what no agent can be below.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def run(*, long: bool) -> None:
             for what, more, links in (("uplink, HTTP", "", 1), ("with a local broker", local, 2), ("listener", own, 1)):
                 with _agent(directory / what.replace(", ", "-"), uplink + more, links) as (agent, _):
                     rows += _watched(what, agent.pid, watched_s)
-            with _agent(directory / "watched", uplink, 1) as (agent, port), _watchers(port):
-                rows += _watched("page, stream and scraper open", agent.pid, watched_s)
+            for what, more in (("page, stream and scraper open", ""), ("those and the listener", own)):
+                with _agent(directory / what.replace(" ", "-"), uplink + more, 1) as (agent, port), _watchers(port):
+                    rows += _watched(what, agent.pid, watched_s)
     show_checked("idle", rows)
 
 
