@@ -26,7 +26,7 @@ async def test_a_rotated_token_is_used_and_a_wrong_one_is_a_refusal(argo: FakeAr
     file = tmp_path / "token"
     file.write_text("Bearer first\n")
     argo.token = "first"  # noqa: S105  a token of this test
-    async with ArgoClient(ArgoSettings(argo.url, token_file=str(file))) as client:
+    async with ArgoClient(ArgoSettings(argo.url, token_file=str(file), timeout_s=DEADLINE_S)) as client:
         await client.create("plant", workflow("one"))
         argo.token = "second"  # noqa: S105
         with pytest.raises(EngineRefused) as caught:
@@ -76,19 +76,19 @@ def certificates(tmp_path: Path) -> Certificates:
 
 async def test_a_server_is_trusted_by_its_authority_alone(certificates: Certificates) -> None:
     async with FakeArgo(tls=certificates.server()) as argo:
-        async with ArgoClient(ArgoSettings(argo.url, ca_file=certificates.ca_file)) as client:
+        async with ArgoClient(ArgoSettings(argo.url, ca_file=certificates.ca_file, timeout_s=DEADLINE_S)) as client:
             assert await client.check()
-        async with ArgoClient(ArgoSettings(argo.url)) as client:
+        async with ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as client:
             with pytest.raises(EngineUnavailable, match=r"its certificate is not trusted \(.*\): check ca_file"):
                 await client.check()
-        async with ArgoClient(ArgoSettings(argo.url, insecure=True)) as client:
+        async with ArgoClient(ArgoSettings(argo.url, insecure=True, timeout_s=DEADLINE_S)) as client:
             assert await client.check()
 
 
 async def test_the_host_name_is_checked(certificates: Certificates) -> None:
     async with (
         FakeArgo(tls=certificates.server("argo.example")) as argo,
-        ArgoClient(ArgoSettings(argo.url, ca_file=certificates.ca_file)) as client,
+        ArgoClient(ArgoSettings(argo.url, ca_file=certificates.ca_file, timeout_s=DEADLINE_S)) as client,
     ):
         with pytest.raises(EngineUnavailable, match=r"not valid for '127\.0\.0\.1'"):
             await client.check()
@@ -96,7 +96,9 @@ async def test_the_host_name_is_checked(certificates: Certificates) -> None:
 
 async def test_a_client_certificate_is_shown_where_one_is_demanded(certificates: Certificates) -> None:
     async with FakeArgo(tls=certificates.server(demands_client=True)) as argo:
-        settings = ArgoSettings(argo.url, ca_file=certificates.ca_file, cert_file=certificates.client_file)
+        settings = ArgoSettings(
+            argo.url, ca_file=certificates.ca_file, cert_file=certificates.client_file, timeout_s=DEADLINE_S
+        )
         async with ArgoClient(settings) as client:
             assert await client.check()
         async with ArgoClient(settings._replace(cert_file="")) as client:
@@ -121,7 +123,7 @@ async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
 
 async def test_tls_to_a_port_that_speaks_none_is_told(certificates: Certificates) -> None:
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
-        settings = ArgoSettings(url.replace("http:", "https:"), ca_file=certificates.ca_file)
+        settings = ArgoSettings(url.replace("http:", "https:"), ca_file=certificates.ca_file, timeout_s=DEADLINE_S)
         async with ArgoClient(settings) as client:
             with pytest.raises(EngineUnavailable, match=r"TLS failed \(.*\)"):
                 await client.check()

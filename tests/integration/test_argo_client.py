@@ -19,7 +19,7 @@ from tests.fakes.argo_server import (
     refused,
 )
 from tests.fakes.turned_clock import TurnedLoop
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 
 async def test_a_workflow_is_created_and_found_again(argo: FakeArgo, client: ArgoClient) -> None:
@@ -156,12 +156,12 @@ async def test_no_answer_in_time_is_told_and_the_connection_given_up(
         time.turn(601)
         with pytest.raises(EngineUnavailable, match=r"no answer within 600 s"):
             await creating
-    async with ArgoClient(ArgoSettings(argo.url, max_connections=1)) as client:
+    async with ArgoClient(ArgoSettings(argo.url, max_connections=1, timeout_s=DEADLINE_S)) as client:
         await client.create("plant", workflow())
 
 
 async def test_a_create_cancelled_at_any_moment_leaves_the_client_usable(argo: FakeArgo) -> None:
-    async with ArgoClient(ArgoSettings(argo.url, max_connections=1)) as client:
+    async with ArgoClient(ArgoSettings(argo.url, max_connections=1, timeout_s=DEADLINE_S)) as client:
         ended_by_itself = False
         for turns in range(200):
             task = asyncio.create_task(client.get("plant", f"overheat-{turns}"))
@@ -177,7 +177,7 @@ async def test_a_create_cancelled_at_any_moment_leaves_the_client_usable(argo: F
 
 
 async def test_more_requests_than_connections_wait_for_one(argo: FakeArgo) -> None:
-    async with ArgoClient(ArgoSettings(argo.url, max_connections=2)) as client:
+    async with ArgoClient(ArgoSettings(argo.url, max_connections=2, timeout_s=DEADLINE_S)) as client:
         created = await asyncio.gather(*(client.create("plant", workflow(f"w-{number}")) for number in range(20)))
     assert len({answer.metadata.uid for answer in created}) == 20
 
@@ -186,10 +186,10 @@ async def test_below_a_path_the_server_is_found_and_beside_it_the_url_is_named_a
     async with FakeArgo(base_path="/argo") as argo:
         argo.templates.add(("plant", "inspect"))
         for url in (argo.url, f"{argo.url}/"):
-            async with ArgoClient(ArgoSettings(url)) as client:
+            async with ArgoClient(ArgoSettings(url, timeout_s=DEADLINE_S)) as client:
                 assert await client.check()
                 assert await client.get("plant", "overheat") is None
-        async with ArgoClient(ArgoSettings(argo.url.removesuffix("/argo"))) as client:
+        async with ArgoClient(ArgoSettings(argo.url.removesuffix("/argo"), timeout_s=DEADLINE_S)) as client:
             with pytest.raises(EngineUnavailable, match="404 from a server that is not an Argo Server"):
                 await client.get("plant", "overheat")
 
@@ -208,5 +208,5 @@ async def test_below_a_path_the_server_is_found_and_beside_it_the_url_is_named_a
 )
 def test_a_url_that_cannot_be_used_is_refused_without_showing_a_secret(url: str, reason: str) -> None:
     with pytest.raises(EngineUnavailable, match=reason) as caught:
-        ArgoClient(ArgoSettings(url))
+        ArgoClient(ArgoSettings(url, timeout_s=DEADLINE_S))
     assert "s3cret" not in str(caught.value)

@@ -9,6 +9,7 @@ from edgeagent.argo import client as client_module
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.errors import EngineUnavailable
 from tests.fakes.argo_examples import LABEL, answering, workflow
+from tests.waiting import DEADLINE_S
 
 
 def client_of(parts: list[bytes]) -> AbstractAsyncContextManager[ArgoClient]:
@@ -16,7 +17,7 @@ def client_of(parts: list[bytes]) -> AbstractAsyncContextManager[ArgoClient]:
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[ArgoClient]:
-        async with answering(*parts) as url, ArgoClient(ArgoSettings(url)) as client:
+        async with answering(*parts) as url, ArgoClient(ArgoSettings(url, timeout_s=DEADLINE_S)) as client:
             yield client
 
     return connected()

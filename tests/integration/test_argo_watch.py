@@ -38,7 +38,7 @@ async def test_a_list_follows_its_pages_and_keeps_the_first_ones_version(argo: F
 async def test_a_list_is_whole_on_every_kind_of_server(archives: bool, counts: bool) -> None:
     async with (
         FakeArgo(archives=archives, counts=counts) as argo,
-        ArgoClient(ArgoSettings(argo.url)) as client,
+        ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as client,
     ):
         for number in range(250):
             argo.put(workflow(f"w-{number}"))
@@ -97,7 +97,7 @@ async def test_keep_alives_hold_a_quiet_watch_open_beyond_the_read_timeout(monke
     time = TurnedLoop(monkeypatch)
     async with (
         FakeArgo(keepalive_s=10) as argo,
-        ArgoClient(ArgoSettings(argo.url)) as client,
+        ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as client,
         aclosing(client.watch("plant", labels=LABEL)) as events,
     ):
         coming = asyncio.ensure_future(anext(events))
@@ -114,7 +114,7 @@ async def test_a_watch_that_says_nothing_any_more_is_given_up(monkeypatch: pytes
     time = TurnedLoop(monkeypatch)
     async with (
         FakeArgo(keepalive_s=3600) as argo,
-        ArgoClient(ArgoSettings(argo.url)) as client,
+        ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as client,
         aclosing(client.watch("plant", labels=LABEL)) as events,
     ):
         argo.put(workflow())
@@ -172,7 +172,7 @@ async def test_a_watch_from_a_forgotten_version_has_expired(argo: FakeArgo, clie
 
 
 async def test_a_watch_takes_no_connection_from_the_creates_and_is_closed_with_its_reader(argo: FakeArgo) -> None:
-    async with ArgoClient(ArgoSettings(argo.url, max_connections=1)) as client:
+    async with ArgoClient(ArgoSettings(argo.url, max_connections=1, timeout_s=DEADLINE_S)) as client:
         argo.put(workflow("old"))
         async with aclosing(client.watch("plant", labels=LABEL)) as events:
             await anext(events)

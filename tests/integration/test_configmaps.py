@@ -80,7 +80,7 @@ class Plant:
         self.monitor = monitor
         self.nodes: list[Node] = []
         self._broker = broker
-        self._argo = ArgoClient(ArgoSettings(api.url))
+        self._argo = ArgoClient(ArgoSettings(api.url, timeout_s=DEADLINE_S))
         self._kubernetes = KubernetesClient(KubernetesSettings(api.url, timeout_s=60.0))
 
     async def node(self, instance: str) -> Node:

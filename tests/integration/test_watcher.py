@@ -142,7 +142,7 @@ async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
     async with (
         Mosquitto(tmp_path) as broker,
         FakeArgo(keepalive_s=0.1) as argo,
-        ArgoClient(ArgoSettings(argo.url)) as client,
+        ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as client,
         MqttClient(broker.url, "monitor", "argo/workflows/status/#", "edgeagent/dispatch/#") as monitor,
     ):
         site = Plant(argo, client, broker, monitor)
