@@ -51,7 +51,7 @@ async def test_events_are_kept_through_a_cut_uplink_and_a_restart(broker: Mosqui
         await agent.account(settled=5)
         await proxy.cut()
         promised |= await _send_some(agent, 20, 100)
-        assert (await agent.get("/v1/stats"))["account"]["triggers"]["pending"] >= 20
+        await agent.stats(lambda stats: stats["account"]["triggers"]["pending"] >= 20, "20 that wait")
         assert await agent.stop() == 0
         await agent.start()
         await proxy.heal()

@@ -51,6 +51,7 @@ async def test_a_running_agent_and_the_directory_of_a_killed_one_report_the_same
     # The next start goes on where the killed one was.
     await agent.start()
     await agent.triggered("boiler-1", {**HOT, "n": 9})
+    await agent.account(accepted=5)  # while a commit runs, the account of before is told for a moment
     assert (await agent.get("/v1/report"))["total"]["accepted"] == 5
     assert await agent.stop() == 0
 
