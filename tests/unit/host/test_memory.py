@@ -26,30 +26,19 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Process:
     return Process(monkeypatch)
 
 
-def test_a_process_that_has_not_grown_is_left_alone(process: Process) -> None:
+@pytest.mark.parametrize(
+    ("resident_mib", "trims"),
+    [((32,), 0), ((600, 31, 600, 31), 2), ((24, 29), 1)],
+    ids=["it has hardly grown", "after each flood", "measured against the least that it had"],
+)
+def test_the_memory_goes_back_when_the_process_has_grown(
+    process: Process, resident_mib: tuple[int, ...], trims: int
+) -> None:
     free = FreeMemory()
-    process.resident_kib += 2 << 10
-    free.give_back()
-    assert process.trims == 0
-
-
-def test_after_a_flood_the_memory_goes_back_each_time(process: Process) -> None:
-    free = FreeMemory()
-    for _ in range(2):
-        process.resident_kib = 600 << 10
+    for mib in resident_mib:
+        process.resident_kib = mib << 10
         free.give_back()
-        process.resident_kib = 31 << 10
-        free.give_back()
-    assert process.trims == 2
-
-
-def test_what_the_process_has_is_measured_against_its_least(process: Process) -> None:
-    free = FreeMemory()
-    process.resident_kib = 24 << 10
-    free.give_back()
-    process.resident_kib = 29 << 10
-    free.give_back()
-    assert process.trims == 1
+    assert process.trims == trims
 
 
 def test_where_the_system_does_not_tell_it_is_always_asked(process: Process) -> None:
